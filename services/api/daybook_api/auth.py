@@ -1,0 +1,77 @@
+"""Who is asking. Namespace and owner come from the bearer token and from nowhere else; a token with the scope `act_as` may name the owner in `Daybook-Owner`.
+
+Tokens are looked up in the log by the id that they carry, and remembered until the log says that one was revoked.
+"""
+
+from typing import Final, Never
+from uuid import UUID
+
+import msgspec
+from litestar import Request
+from litestar.datastructures import State
+
+from daybook import clock
+from daybook.access import Principal, principal_of, split
+from daybook.domain.events import TokenRevoked
+from daybook.log.envelope import Recorded
+from daybook.log.postgres import Log
+
+from .problems import Problem
+
+_CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
+_OPEN: Final = Principal(token=UUID(int=0), namespace="default", owner="local", scopes=frozenset({"submit", "read", "act_as", "admin"}))
+
+
+class Access:
+    """Checks tokens; a cache over the log."""
+
+    def __init__(self, log: Log, *, open_access: bool, namespace: str) -> None:
+        self._log = log
+        self._open = msgspec.structs.replace(_OPEN, namespace=namespace) if open_access else None
+        self._known: dict[str, Principal] = {}
+
+    def told(self, recorded: Recorded) -> None:
+        """Forget what was revoked."""
+        if isinstance(recorded.event, TokenRevoked):
+            self._known = {token: who for token, who in self._known.items() if who.token != recorded.stream}
+
+    async def authenticate(self, request: Request[None, None, State], scope: str) -> Principal:
+        """Who is asking, if they may use `scope`. Raises the problems `unauthorized` and `forbidden`."""
+        header = request.headers.get("authorization")
+        if header is None:
+            if self._open is None:
+                raise Problem("unauthorized", hint="Send `Authorization: Bearer dbk_…`; `daybook token create` makes one.", headers=_CHALLENGE)
+            principal = self._open
+        else:
+            kind, _, token = header.partition(" ")
+            principal = await self._check(token.strip()) if kind.lower() == "bearer" else _refuse()
+        if scope not in principal.scopes and "admin" not in principal.scopes:
+            raise Problem("forbidden", f"This token does not have the scope {scope}.")
+        owner = request.headers.get("daybook-owner")
+        if owner is None or owner == principal.owner:
+            return principal
+        if "act_as" not in principal.scopes:
+            raise Problem("forbidden", "Only a token with the scope act_as may name another owner.")
+        if not 1 <= len(owner) <= 128 or not owner.isprintable():
+            raise Problem("invalid-request", "Daybook-Owner is 1 to 128 printable characters.")
+        return msgspec.structs.replace(principal, owner=owner, scopes=principal.scopes - {"admin"})
+
+    async def _check(self, token: str) -> Principal:
+        principal = self._known.get(token)
+        if principal is not None:
+            if principal.expires_at is not None and principal.expires_at <= clock.now():
+                _refuse()
+            return principal
+        parts = split(token)
+        if parts is None:
+            _refuse()
+        stream, secret = parts
+        principal = principal_of(await self._log.load(stream), secret, clock.now())
+        if principal is None:
+            _refuse()
+        self._known[token] = principal
+        return principal
+
+
+def _refuse() -> Never:
+    raise Problem("unauthorized", "The token is not valid.", headers=_CHALLENGE)

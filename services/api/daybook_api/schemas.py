@@ -1,0 +1,305 @@
+"""What comes in and what goes out over HTTP: the shapes of bodies, and how a task's events become one.
+
+Requests are strict (an unknown field is a typo), answers are complete (a field without a value is null).
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from daybook import ids
+from daybook.domain.events import AppPublished, Event, TaskCancelled, TaskEvent, TaskFailed, TaskReleased, TaskStarted, TaskSucceeded
+from daybook.domain.task import Task
+from daybook.log import codec
+from daybook.log.envelope import Recorded
+from daybook.projections.listing import ListedTask
+
+Timestamp = Annotated[datetime, Meta(tz=True)]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Label = Annotated[str, Meta(max_length=256)]
+
+
+class RetryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often a task may be tried."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 1
+
+
+class SubmitRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A task to run: `input` for `app`, now, at `run_at`, or after `delay` (`"10m"`, `"1h30m"`, or seconds)."""
+
+    app: Name
+    input: msgspec.Raw = msgspec.Raw(b"{}")
+    run_at: Timestamp | None = None
+    delay: Annotated[str, Meta(max_length=32)] | Annotated[float, Meta(ge=0)] | None = None
+    queue: Annotated[str, Meta(pattern="^[a-z0-9_-]{1,32}$")] | None = None
+    priority: Annotated[int, Meta(ge=1, le=5)] | None = None
+    labels: Annotated[dict[Name, Label], Meta(max_length=32)] = {}
+    timeout: Annotated[str, Meta(max_length=32)] | Annotated[float, Meta(gt=0)] | None = None
+    retry: RetryRequest | None = None
+    delivery: Literal["at_least_once", "at_most_once"] | None = None
+
+
+class BatchItem(SubmitRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A task of a batch; it may carry its own idempotency key."""
+
+    idempotency_key: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+
+
+class CancelRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why the task is to stop; for its history."""
+
+    reason: Annotated[str, Meta(max_length=500)] = ""
+
+
+class RescheduleRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the task is to run instead: `run_at` or `delay`, one of them."""
+
+    run_at: Timestamp | None = None
+    delay: Annotated[str, Meta(max_length=32)] | Annotated[float, Meta(ge=0)] | None = None
+
+
+class ErrorView(Struct, frozen=True, kw_only=True):
+    """What went wrong in an attempt."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+
+
+class AttemptView(Struct, frozen=True, kw_only=True):
+    """One execution of the task."""
+
+    attempt: int
+    runner: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: Literal["running", "success", "error", "released", "cancelled"]
+
+
+class ResultView(Struct, frozen=True, kw_only=True):
+    """Where the result is."""
+
+    media_type: str
+    size_bytes: int
+    href: str
+
+
+class Links(Struct, frozen=True, kw_only=True):
+    """Where to go from here."""
+
+    self: str
+    events: str
+    result: str
+    cancel: str
+    reschedule: str
+
+
+class TaskSummary(Struct, frozen=True, kw_only=True):
+    """A task, as lists show it."""
+
+    id: str
+    app: str
+    app_version: str
+    status: Literal["scheduled", "queued", "running", "success", "error", "cancelled"]
+    reason: str
+    owner: str
+    queue: str
+    priority: int
+    labels: dict[str, str]
+    attempt: int
+    run_at: datetime | None
+    submitted_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error_type: str | None
+    version: int
+
+
+class TaskView(TaskSummary, frozen=True, kw_only=True):
+    """A task, whole."""
+
+    input: Any
+    attempts: list[AttemptView]
+    result: ResultView | None
+    error: ErrorView | None
+    progress: None = None
+    links: Links
+
+
+class TaskList(Struct, frozen=True, kw_only=True):
+    """A page of tasks, newest first."""
+
+    items: list[TaskSummary]
+    next_cursor: str | None
+
+
+class EventView(Struct, frozen=True, kw_only=True):
+    """One event of a task's history."""
+
+    id: str
+    kind: str
+    version: int
+    at: datetime
+    data: dict[str, Any]
+
+
+class EventList(Struct, frozen=True, kw_only=True):
+    """All events of a task, in order."""
+
+    items: list[EventView]
+
+
+class BatchOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one item of a batch: a task, or a problem."""
+
+    task_id: str | None = None
+    status: str | None = None
+    problem: dict[str, Any] | None = None
+
+
+class BatchOutcomes(Struct, frozen=True, kw_only=True):
+    """What became of a batch, item by item in the order of the request."""
+
+    items: list[BatchOutcome]
+    accepted: int
+    refused: int
+
+
+class PolicyView(Struct, frozen=True, kw_only=True):
+    """How tasks of an app are tried unless they say otherwise."""
+
+    max_attempts: int
+    timeout_seconds: float | None
+    delivery: str
+
+
+class AppView(Struct, frozen=True, kw_only=True):
+    """Something that can be run."""
+
+    app: str
+    kind: Literal["chat", "http", "nats", "python", "command"]
+    version: str
+    doc: str
+    input_schema: dict[str, Any]
+    queue: str
+    priority: int
+    policy: PolicyView
+    published_at: datetime
+
+
+class AppList(Struct, frozen=True, kw_only=True):
+    """The catalogue."""
+
+    items: list[AppView]
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """Whether this process can do its work; `checks` names each thing it needs."""
+
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, str] = {}
+
+
+_ENDINGS: Final[dict[type[TaskEvent], Literal["success", "error", "released", "cancelled"]]] = {
+    TaskSucceeded: "success",
+    TaskFailed: "error",
+    TaskReleased: "released",
+    TaskCancelled: "cancelled",
+}
+
+
+def task_view(
+    task_id: str, task: Task, *, input: bytes | None, attempts: list[AttemptView] | None = None, error: ErrorView | None = None
+) -> TaskView:
+    """A task as HTTP shows it. `input` is JSON as it was given; None when it was erased."""
+    path = f"/v1/tasks/{task_id}"
+    result = task.result
+    return TaskView(
+        id=task_id,
+        app=task.app,
+        app_version=task.app_version,
+        status=task.status.value,
+        reason=task.reason,
+        owner=task.owner,
+        queue=task.queue,
+        priority=task.priority,
+        labels=task.labels,
+        attempt=task.attempt,
+        run_at=task.run_at,
+        submitted_at=task.submitted_at,
+        started_at=task.started_at,
+        finished_at=task.finished_at,
+        error_type=task.error_type or None,
+        version=task.version,
+        input=None if input is None else msgspec.Raw(input),
+        attempts=attempts or [],
+        result=None if result is None else ResultView(media_type=result.media_type, size_bytes=result.size_bytes, href=f"{path}/result"),
+        error=error,
+        links=Links(
+            self=path, events=f"{path}/events", result=f"{path}/result", cancel=f"{path}/cancel", reschedule=f"{path}/reschedule"
+        ),
+    )
+
+
+def summary(row: ListedTask) -> TaskSummary:
+    """A row of the read model as HTTP shows it."""
+    return TaskSummary(
+        id=ids.spell("tsk", row.id),
+        app=row.app,
+        app_version=row.app_version,
+        status=row.status,  # type: ignore[arg-type]
+        reason=row.reason,
+        owner=row.owner,
+        queue=row.queue,
+        priority=row.priority,
+        labels=msgspec.json.decode(row.labels),
+        attempt=row.attempt,
+        run_at=row.run_at,
+        submitted_at=row.submitted_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        error_type=row.error_type or None,
+        version=row.version,
+    )
+
+
+def attempts_of(recorded: list[Recorded]) -> list[AttemptView]:
+    """The attempts that a task's events tell of, in order."""
+    views: list[AttemptView] = []
+    for each in recorded:
+        event = each.event
+        if isinstance(event, TaskStarted):
+            views.append(AttemptView(attempt=event.attempt, runner=event.runner, started_at=each.at, ended_at=None, outcome="running"))
+        elif type(event) in _ENDINGS and views and views[-1].ended_at is None:
+            views[-1] = msgspec.structs.replace(views[-1], ended_at=each.at, outcome=_ENDINGS[type(event)])  # type: ignore[index]
+    return views
+
+
+def event_view(recorded: Recorded) -> EventView:
+    """One event as HTTP shows it: what is stored, less the kind that stands beside it."""
+    data = msgspec.json.decode(recorded.data)
+    kind = data.pop("kind")
+    return EventView(id=ids.spell("evt", recorded.id), kind=kind, version=recorded.version, at=recorded.at, data=data)
+
+
+def app_view(manifest: bytes, published_at: datetime) -> AppView:
+    """An app as HTTP shows it."""
+    event: Event | Any = codec.decode("app.published.v1", manifest)
+    assert isinstance(event, AppPublished)
+    policy = PolicyView(
+        max_attempts=event.policy.max_attempts, timeout_seconds=event.policy.timeout_seconds, delivery=event.policy.delivery
+    )
+    return AppView(
+        app=event.app,
+        kind=event.app_kind,
+        version=event.version,
+        doc=event.doc,
+        input_schema=event.input_schema,
+        queue=event.queue,
+        priority=event.priority,
+        policy=policy,
+        published_at=published_at,
+    )

@@ -1,0 +1,61 @@
+"""The entry point of `daybook serve api`."""
+
+import asyncio
+import ipaddress
+import sys
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvicorn
+import uvloop
+
+from daybook import settings, telemetry
+
+from .wiring import Api
+
+log = structlog.get_logger()
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams when asked to stop: uvicorn waits for open responses, and a watched task may take a day."""
+
+    def __init__(self, config: uvicorn.Config, api: Api) -> None:
+        super().__init__(config)
+        self._api = api
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._api.gateway.hub.close()
+        super().handle_exit(sig, frame)
+
+
+def serve(host: str, port: int) -> int:
+    """Run the API until SIGINT or SIGTERM; returns the exit status."""
+    configured = settings.load()
+    telemetry.configure(configured.log_level, "api")
+    if configured.open_access and not _is_loopback(host):
+        print(f"without tokens (DAYBOOK_OPEN_ACCESS) the API serves only this machine, and {host} is not a loopback address", file=sys.stderr)  # noqa: T201
+        return 2
+
+    async def run() -> None:
+        api = await Api.open(configured)
+        config: Any = uvicorn.Config(
+            api.app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5, timeout_keep_alive=75, lifespan="off"
+        )
+        server = _Server(config, api)
+        try:
+            await server.serve()
+        finally:
+            await asyncio.shield(api.stop())
+
+    uvloop.run(run())
+    return 0
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

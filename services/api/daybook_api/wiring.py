@@ -1,0 +1,133 @@
+"""Puts an API process together from its parts."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+from litestar import Litestar, Response, Router, get
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from nats.aio.msg import Msg
+
+from daybook import ids
+from daybook.bus import subjects
+from daybook.bus.jetstream import Bus
+from daybook.lifecycle import Duties
+from daybook.log.connections import Connection, connect
+from daybook.log.followers import Follower
+from daybook.log.postgres import Log
+from daybook.log.reader import LogReader
+from daybook.projections.projector import FOLLOWER, Projector
+from daybook.relay import Relay
+from daybook.settings import Settings, require_database
+
+from . import documents, problems
+from .auth import Access
+from .catalogue import Catalogue
+from .gateway import Gateway
+from .hub import Hub
+from .routes import apps, health, submit, tasks
+
+log = structlog.get_logger()
+
+
+class Api:
+    """An API process: `open` it, serve `app`, `stop` it."""
+
+    def __init__(self, gateway: Gateway, reader: LogReader, duties: Duties) -> None:
+        self.gateway = gateway
+        self.app = make_app(gateway)
+        self._reader = reader
+        self._duties = duties
+
+    @classmethod
+    async def open(cls, settings: Settings) -> "Api":
+        """Connect to Postgres (NATS comes when it comes) and start the duties: relay, projector, hub."""
+        url = require_database(settings)
+        event_log = await Log.open(url, "api", pool_size=8, writers=2)
+        await event_log.open_writer()
+        bus = Bus(settings.nats_url, "daybook-api", queues=tuple(settings.queues.split(",")))
+        reader = LogReader(partial(connect, url, "daybook_api"))
+        event_log.on_commit(_waker(reader, bus))
+
+        async def poked(_: Msg) -> None:
+            reader.wake()
+
+        bus.on_message(subjects.POKE, poked)
+        hub = Hub(event_log, reader)
+        catalogue = Catalogue(event_log)
+        access = Access(event_log, open_access=settings.open_access, namespace=settings.namespace)
+        hub.on_event(catalogue.told)
+        hub.on_event(access.told)
+
+        def connect_as(role: str) -> Callable[[], "asyncio.Future[Connection]"]:
+            return partial(connect, url, role, asynchronous_commit=True)  # type: ignore[return-value]
+
+        follow = partial(Follower, log=event_log, reader=reader, holder=ids.spell("run", ids.new_id()))
+        relay = follow("relay", Relay(event_log, bus), connect=connect_as("daybook_api"), save_every_seconds=0.5)
+        projector = follow(FOLLOWER, Projector(), connect=connect_as("daybook_projector"))
+        duties = Duties()
+        duties.add("bus", bus.run)
+        duties.add("hub", hub.run)
+        duties.add("relay", relay.run)
+        duties.add("projector", projector.run)
+        duties.start()
+        return cls(Gateway(event_log, bus, hub, catalogue, access), reader, duties)
+
+    async def stop(self) -> None:
+        """Stop the duties and disconnect."""
+        await self._duties.stop()
+        await self.gateway.bus.close()
+        await self._reader.close()
+        await self.gateway.log.close()
+
+
+def make_app(gateway: Gateway) -> Litestar:
+    """The Litestar application over a gateway."""
+    described: list[bytes] = []
+
+    @get("/openapi.json", operation_id="openapi", tags=["operations"])
+    async def openapi() -> Response[bytes]:
+        """This document."""
+        if not described:
+            described.append(documents.describe(app))
+        return Response(described[0], media_type="application/json")
+
+    v1 = Router(
+        "/v1",
+        route_handlers=[
+            submit.submit,
+            submit.submit_batch,
+            tasks.list_route,
+            tasks.get_route,
+            tasks.result_route,
+            tasks.events_route,
+            tasks.cancel_route,
+            tasks.reschedule_route,
+            apps.list_route,
+            apps.get_route,
+        ],
+    )
+    app = Litestar(
+        route_handlers=[v1, health.livez, health.readyz, openapi],
+        dependencies={"gateway": Provide(lambda: gateway, use_cache=True, sync_to_thread=False)},
+        exception_handlers={Exception: problems.respond},
+        openapi_config=OpenAPIConfig(title="Daybook", version="0.1.0", description="Hand work to any app.", render_plugins=[], path="/_openapi"),
+        logging_config=None,
+        request_max_body_size=1 << 20,
+    )
+    return app
+
+
+def _waker(reader: LogReader, bus: Bus) -> Callable[[], None]:
+    """After a commit of this process: our own followers at once, everybody else by a poke."""
+    pending: set[asyncio.Task[None]] = set()
+
+    def wake() -> None:
+        reader.wake()
+        task = asyncio.create_task(bus.poke())
+        pending.add(task)
+        task.add_done_callback(pending.discard)
+
+    return wake

@@ -1,0 +1,182 @@
+"""One attempt, from the claim to the report: claim → execute → judge → report.
+
+The value that flows through is an `Attempt`: a task that this runner has claimed, its input, and the version of its stream after the claim.
+"""
+
+import asyncio
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from daybook import clock, ids
+from daybook.context import Context
+from daybook.domain.commands import AnyCommand, ConfirmCancel, Fail, Release, Succeed
+from daybook.domain.events import TaskEvent
+from daybook.domain.task import Task, decide, fold
+from daybook.log import codec
+from daybook.log.connections import LOST
+from daybook.log.envelope import Conflict, LogUnavailable
+from daybook.log.postgres import Log, events_of
+from daybook.manifest import Definition
+
+from .executors import Call, Executors, Failure, Outcome, Success
+from .output import Output
+
+_LONGEST_PAUSE_SECONDS: Final = 2.0
+
+log = structlog.get_logger()
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """A claimed task."""
+
+    stream: UUID
+    namespace: str
+    task: Task
+    definition: Definition
+    input: bytes | None
+    """The input as JSON; None when it was erased before it could run."""
+
+
+class Attempts:
+    """Runs attempts for one runner."""
+
+    def __init__(self, event_log: Log, output: Output, executors: Executors, runner: str) -> None:
+        self._log = event_log
+        self._output = output
+        self._executors = executors
+        self._actor = f"runner:{runner}"
+        self._stopping: dict[UUID, str] = {}
+        self._executing: dict[UUID, Context] = {}
+
+    def interrupt(self, running: asyncio.Task[None], stream: UUID, why: str) -> None:
+        """Stop a running attempt: because its task was `cancelled`, or because the runner is `drained`."""
+        self._stopping[stream] = why
+        context = self._executing.get(stream)
+        if context is not None:
+            # Only the execution is interrupted: a report under way says how it ended, and is never cut off.
+            context.mark_cancelled()
+            running.cancel()
+
+    async def run(self, attempt: Attempt) -> None:
+        """Execute and report. Ends by itself once the report is recorded or refused."""
+        voice = self._output.voice(
+            namespace=attempt.namespace,
+            owner=attempt.task.owner,
+            app=attempt.task.app,
+            task=attempt.stream,
+            attempt=attempt.task.attempt,
+        )
+        outcome: Outcome | None = None
+        try:
+            if attempt.stream not in self._stopping:
+                outcome = await self._execute(attempt, voice.emit)
+        except asyncio.CancelledError:
+            if attempt.stream not in self._stopping:
+                raise
+        why = self._stopping.get(attempt.stream, "")
+        try:
+            if voice.said:
+                await self._output.sent()
+            await self._report(attempt, outcome, why)
+        finally:
+            self._stopping.pop(attempt.stream, None)
+
+    async def _execute(self, attempt: Attempt, emit: Any) -> Outcome:
+        task = attempt.task
+        content = attempt.input
+        if content is None and task.input.blob:
+            content = await self._log.get_blob(task.input.digest)
+        if content is None:
+            return Failure(error_type="InputErased", message="the input was erased before the task ran")
+        task_id = ids.spell("tsk", attempt.stream)
+        seconds = task.policy.timeout_seconds
+        context = Context(
+            task_id=task_id,
+            attempt=task.attempt,
+            emit=emit,
+            loop=asyncio.get_running_loop(),
+            deadline=None if seconds is None else clock.after(seconds),
+        )
+        call = Call(
+            task_id=task_id,
+            attempt=task.attempt,
+            definition=attempt.definition,
+            input=msgspec.json.decode(content),
+            deadline=context.deadline,
+        )
+        self._executing[attempt.stream] = context
+        try:
+            if seconds is None:
+                return await self._executors.execute(call, context)
+            async with asyncio.timeout(seconds) as limit:
+                return await self._executors.execute(call, context)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            context.mark_cancelled()
+            return Failure(error_type="Timeout", message=f"the attempt took longer than {seconds:g} seconds")
+        finally:
+            del self._executing[attempt.stream]
+
+    async def _report(self, attempt: Attempt, outcome: Outcome | None, why: str) -> None:
+        command, payload, blob = self._judge(attempt.task.attempt, outcome, why)
+        pause = 0.05
+        task: Task | None = attempt.task
+        while True:
+            try:
+                if task is None:
+                    task = fold(events_of(await self._log.load(attempt.stream)))
+                if blob is not None:
+                    await self._log.put_blob(*blob)
+                    blob = None
+                event = decide(task, command, clock.now())
+                if not isinstance(event, TaskEvent):
+                    log.warning("report.refused", task=str(attempt.stream), refusal=type(event).__name__)
+                    return
+                assert task is not None
+                await self._log.append(
+                    attempt.stream, task.version + 1, event, namespace=attempt.namespace, payload=payload
+                )
+                return
+            except Conflict:
+                # Something happened meanwhile, perhaps a wish to cancel. Decide again on what is there now.
+                task = None
+            except (LogUnavailable, *LOST) as error:
+                # The result is held until the database is back: nothing else knows it.
+                log.warning("report.delayed", task=str(attempt.stream), error=type(error).__name__)
+                task = None
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _judge(
+        self, number: int, outcome: Outcome | None, why: str
+    ) -> tuple[AnyCommand, bytes | None, tuple[str, bytes] | None]:
+        """What to report of this outcome: the command, the event's payload, and the blob to store first, if any."""
+        if outcome is None and why == "drained":
+            return Release(actor=self._actor, reason="drained", attempt=number), None, None
+        if outcome is None:
+            return ConfirmCancel(actor=self._actor, reason=why, attempt=number), None, None
+        if isinstance(outcome, Success):
+            sealed = codec.seal(outcome.content, outcome.media_type)
+            command: AnyCommand = Succeed(actor=self._actor, attempt=number, result=sealed.content)
+        else:
+            sealed = codec.seal(_ENCODE(_error_of(outcome)))
+            command = Fail(
+                actor=self._actor,
+                reason="app_error",
+                attempt=number,
+                error=sealed.content,
+                error_type=outcome.error_type[:128],
+            )
+        blob = None if sealed.blob is None else (sealed.content.digest, sealed.blob)
+        return command, sealed.payload, blob
+
+
+_ENCODE: Final = msgspec.json.Encoder().encode
+
+
+def _error_of(failure: Failure) -> dict[str, str | None]:
+    return {"type": failure.error_type, "message": failure.message, "traceback": failure.traceback}

@@ -1,0 +1,73 @@
+"""The runner's lease: one row in Postgres that says, by the database's clock, until when this runner counts as alive.
+
+The runner counts its time to live on its own monotonic clock, from before the renewal was sent, so it always believes itself dead before anybody else does.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from daybook import ids
+from daybook.log.postgres import Log
+from daybook.log.sql import statements
+
+_SQL: Final = statements("daybook_runner")
+
+log = structlog.get_logger()
+
+
+class LeaseLost(Exception):
+    """The lease ran out: the attempts of this runner may belong to others now."""
+
+
+class Lease:
+    """Taken once by a runner process, renewed until it ends."""
+
+    def __init__(self, *, ttl_seconds: float, renew_seconds: float) -> None:
+        self.runner: Final = ids.spell("run", ids.new_id())
+        self.secret: Final = ids.new_secret()
+        self._ttl = timedelta(seconds=ttl_seconds)
+        self._renew_seconds = renew_seconds
+        self._good_until = 0.0
+        self._log: Log | None = None
+
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """What proves to the log's append function who is appending."""
+        return self.runner, self.secret
+
+    async def take(
+        self, event_log: Log, *, namespace: str, queues: list[str], apps: list[str], slots: int, host: str
+    ) -> None:
+        """Take the lease and tell who serves what."""
+        self._log = event_log
+        sent = asyncio.get_running_loop().time()
+        await event_log.pool.execute(
+            _SQL["take_lease"], self.runner, self.secret, namespace, queues, apps, slots, host, self._ttl
+        )
+        self._good_until = sent + self._ttl.total_seconds()
+
+    async def keep(self) -> None:
+        """Renew the lease for ever. Raises `LeaseLost` once it cannot be renewed in time."""
+        assert self._log is not None
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._renew_seconds)
+            sent = loop.time()
+            try:
+                renewed = await self._log.pool.fetchval(_SQL["renew_lease"], self.runner, self.secret, self._ttl)
+            except Exception as error:
+                log.warning("lease.renewal_failed", error=f"{type(error).__name__}: {error}")
+                if loop.time() >= self._good_until - self._renew_seconds:
+                    raise LeaseLost("the lease could not be renewed in time") from error
+                continue
+            if not renewed:
+                raise LeaseLost("the lease had run out")
+            self._good_until = sent + self._ttl.total_seconds()
+
+    async def end(self) -> None:
+        """Give the lease up, so that nobody waits for it to run out."""
+        assert self._log is not None
+        await self._log.pool.execute(_SQL["end_lease"], self.runner, self.secret)

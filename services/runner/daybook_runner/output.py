@@ -1,0 +1,82 @@
+"""What running attempts say, on its way to `DAYBOOK_LIVE`: numbered per attempt, sent in order, bounded.
+
+Speaking never waits: messages queue up here and one duty sends them. When NATS is away, or an attempt says more than can be sent, the oldest are dropped and the next
+message carries the gap in its number.
+"""
+
+import asyncio
+from collections import deque
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from daybook import clock, ids
+from daybook.bus import subjects
+from daybook.bus.jetstream import Bus
+
+_BOUND: Final = 20_000
+_LARGEST_BYTES: Final = 256 * 1024
+_ENCODE: Final = msgspec.json.Encoder().encode
+
+
+class Output:
+    """The live output of all attempts of this runner."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._queue: deque[tuple[str, bytes]] = deque(maxlen=_BOUND)
+        self._grown = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def voice(self, *, namespace: str, owner: str, app: str, task: UUID, attempt: int) -> "Voice":
+        """The way for one attempt to speak."""
+        return Voice(self, subjects.live(namespace, owner, app, ids.spell("tsk", task)), attempt)
+
+    def push(self, subject: str, message: bytes) -> None:
+        """Queue one message."""
+        self._queue.append((subject, message))
+        self._empty.clear()
+        self._grown.set()
+
+    async def sent(self) -> None:
+        """Wait, but not for long, until what was said so far has gone out, so that an end is not told before the words that led to it."""
+        if not self._empty.is_set() and self._bus.is_connected:
+            try:
+                async with asyncio.timeout(1):
+                    await self._empty.wait()
+            except TimeoutError:
+                pass
+
+    async def run(self) -> None:
+        """Send what is said, for ever. A duty."""
+        nats = await self._bus.connected()
+        while True:
+            await self._grown.wait()
+            self._grown.clear()
+            while self._queue:
+                subject, message = self._queue.popleft()
+                await nats.publish(subject, message)
+            self._empty.set()
+
+
+class Voice:
+    """One attempt's way to speak; `said` counts its messages."""
+
+    __slots__ = ("_attempt", "_output", "_subject", "said")
+
+    def __init__(self, output: Output, subject: str, attempt: int) -> None:
+        self._output = output
+        self._subject = subject
+        self._attempt = attempt
+        self.said = 0
+
+    def emit(self, type: str, fields: dict[str, Any]) -> None:
+        """Say one thing; the shape of a live message is its type, attempt, number and time, and the fields of that type."""
+        self.said += 1
+        message = _ENCODE({"type": type, "attempt": self._attempt, "n": self.said, "at": clock.now(), **fields})
+        if len(message) > _LARGEST_BYTES:
+            note = {"level": "warning", "message": f"a {type} of {len(message)} bytes was too large to show", "fields": {}}
+            message = _ENCODE({"type": "log", "attempt": self._attempt, "n": self.said, "at": clock.now(), **note})
+        self._output.push(self._subject, message)

@@ -1,0 +1,138 @@
+"""Puts a runner together from its parts."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from nats.aio.msg import Msg
+
+from daybook import ids
+from daybook.bus import subjects
+from daybook.bus.jetstream import Bus
+from daybook.bus.messages import decode_control
+from daybook.domain.events import AppPublished
+from daybook.lifecycle import Duties
+from daybook.log.envelope import Conflict
+from daybook.log.postgres import Log
+from daybook.manifest import Definition
+from daybook.settings import Settings, require_database
+
+from .attempt import Attempts
+from .executors import Executors
+from .intake import Intake
+from .lease import Lease
+from .output import Output
+
+_DRAIN_SECONDS: Final = 7.0
+
+log = structlog.get_logger()
+
+
+class Runner:
+    """A runner process: `start` it, wait for `lost`, `stop` it."""
+
+    def __init__(
+        self, event_log: Log, bus: Bus, lease: Lease, intake: Intake, executors: Executors, duties: Duties
+    ) -> None:
+        self.log = event_log
+        self.bus = bus
+        self.lease = lease
+        self.intake = intake
+        self._executors = executors
+        self._duties = duties
+
+    @classmethod
+    async def open(
+        cls, settings: Settings, definitions: dict[str, Definition], *, queues: tuple[str, ...], slots: int
+    ) -> "Runner":
+        """Take a lease, announce the apps, and prepare the duties."""
+        lease = Lease(ttl_seconds=settings.lease_ttl_seconds, renew_seconds=settings.lease_renew_seconds)
+        event_log = await Log.open(
+            require_database(settings), "runner", credentials=lease.credentials, pool_size=4, writers=2
+        )
+        await lease.take(
+            event_log,
+            namespace=settings.namespace,
+            queues=list(queues),
+            apps=sorted(definitions),
+            slots=slots,
+            host=f"{socket.gethostname()}:{os.getpid()}",
+        )
+        await event_log.open_writer()
+        for definition in definitions.values():
+            await _publish(event_log, definition, settings.namespace, lease.runner)
+        bus = Bus(settings.nats_url, f"daybook-runner {lease.runner}", queues=queues)
+        event_log.on_commit(_poke_soon(bus))
+        output, executors = Output(bus), Executors(http_allow=settings.http_allow)
+        await executors.prepare(definitions.values())
+        attempts = Attempts(event_log, output, executors, lease.runner)
+        intake = Intake(
+            event_log,
+            bus,
+            attempts,
+            definitions,
+            runner=lease.runner,
+            namespace=settings.namespace,
+            queues=queues,
+            slots=slots,
+        )
+
+        async def told(message: Msg) -> None:
+            control = decode_control(message.data)
+            if control is not None:
+                intake.cancel(control.task)
+
+        bus.on_message(subjects.control(lease.runner), told)
+        duties = Duties()
+        duties.add("bus", bus.run)
+        duties.add("output", output.run)
+        duties.add("intake", intake.run)
+        duties.add("cancels", intake.watch_cancels)
+        return cls(event_log, bus, lease, intake, executors, duties)
+
+    def start(self) -> None:
+        """Start the duties."""
+        self._duties.start()
+        log.info("runner.started", runner=self.lease.runner)
+
+    async def stop(self) -> None:
+        """Finish or hand back what runs, give the lease up, disconnect."""
+        await self.intake.drain(_DRAIN_SECONDS)
+        await self._duties.stop()
+        await self._executors.__aexit__(None, None, None)
+        await self.lease.end()
+        await self.bus.close()
+        await self.log.close()
+        log.info("runner.stopped", runner=self.lease.runner)
+
+
+async def _publish(event_log: Log, definition: Definition, namespace: str, runner: str) -> None:
+    """Announce an app, unless the log's latest word on it is the same."""
+    stream = ids.derive_id("app", namespace, definition.app)
+    while True:
+        recorded = await event_log.load(stream)
+        latest = recorded[-1].event if recorded else None
+        if isinstance(latest, AppPublished) and latest.version == definition.version:
+            return
+        try:
+            await event_log.append(
+                stream, len(recorded) + 1, definition.published(f"runner:{runner}"), namespace=namespace
+            )
+        except Conflict:
+            continue
+        log.info("app.published", app=definition.app, version=definition.version)
+        return
+
+
+def _poke_soon(bus: Bus) -> Callable[[], None]:
+    pending: set[asyncio.Task[None]] = set()
+
+    def poke() -> None:
+        task = asyncio.create_task(bus.poke())
+        pending.add(task)
+        task.add_done_callback(pending.discard)
+
+    return poke

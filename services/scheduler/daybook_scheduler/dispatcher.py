@@ -1,0 +1,179 @@
+"""The dispatcher: knows which tasks are queued, and rings for them.
+
+What it knows is in memory, and is nothing but a fold over the log: it starts from the read model's queued tasks, as of the read model's own cursor, and follows the log from there. So
+a dispatcher that takes over needs nothing from the one before, and the hot path writes nothing.
+
+Each queue's work stream is kept shallow, about twice the slots of its live runners, and is filled by priority, then age. A bell that was rung and led to no claim is rung
+again: bells live in NATS' memory and may be lost with it. Several tasks share one bell when there are many.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from daybook.bus import subjects
+from daybook.bus.jetstream import Bus
+from daybook.bus.messages import encode_bell
+from daybook.domain.events import TaskCancelRequested, TaskEvent, TaskSubmitted
+from daybook.domain.status import Status, status_after
+from daybook.log.connections import Connection
+from daybook.log.envelope import START, Cursor, Recorded
+from daybook.log.postgres import Log
+from daybook.log.sql import statements
+from daybook.projections.projector import FOLLOWER as PROJECTOR
+
+_PUMP_SECONDS: Final = 0.25
+_RING_AGAIN_SECONDS: Final = 2.0
+_LONGEST_PAUSE_SECONDS: Final = 15.0
+_LARGEST_BELL: Final = 32
+_SQL: Final = statements("daybook.projections")
+_LOG_SQL: Final = statements("daybook.log")
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Rung:
+    """A task whose bell was rung: when to ring again unless it was claimed by then."""
+
+    again_at: float
+    pause: float
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The queued tasks of one queue: those waiting for room, by priority and age, and those whose bell was rung."""
+
+    slots: int = 0
+    bell: int = 1
+    heap: list[tuple[int, float, UUID]] = field(default_factory=list)
+    waiting: set[UUID] = field(default_factory=set)
+    rung: dict[UUID, _Rung] = field(default_factory=dict)
+
+    def next(self, count: int) -> list[UUID]:
+        """Up to `count` tasks to ring for next; they leave the waiting."""
+        chosen: list[UUID] = []
+        while self.heap and len(chosen) < count:
+            task = heapq.heappop(self.heap)[2]
+            if task in self.waiting:
+                self.waiting.discard(task)
+                chosen.append(task)
+        return chosen
+
+    def late(self, now: float) -> list[UUID]:
+        """The tasks whose bell led to nothing for too long."""
+        return [task for task, rung in self.rung.items() if rung.again_at <= now]
+
+    def note_rung(self, task: UUID, now: float) -> None:
+        """The bell of this task was rung: the first time, or again, and then with a longer pause."""
+        before = self.rung.get(task)
+        pause = min(before.pause * 2, _LONGEST_PAUSE_SECONDS) if before else _RING_AGAIN_SECONDS
+        self.rung[task] = _Rung(now + pause, pause)
+
+
+class Dispatcher:
+    """A `Handler` of its own follower, and a pump that rings between pages."""
+
+    in_transaction = False
+
+    def __init__(self, event_log: Log, bus: Bus) -> None:
+        self._log = event_log
+        self._bus = bus
+        self._queues: dict[str, _Queue] = {}
+        self._queue_of: dict[UUID, str] = {}
+        self._active = False
+
+    async def begin(self, connection: Connection) -> Cursor | None:
+        """Start from the read model: the tasks it shows as queued, and the cursor as of which it does."""
+        self._active = False
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            positions = await connection.fetchval(_LOG_SQL["read_cursor"], PROJECTOR)
+            rows = await connection.fetch(_SQL["queued"])
+        self._queues = {}
+        self._queue_of = {}
+        for row in rows:
+            self._enqueue(row["id"], row["queue"], row["priority"], row["submitted_at"].timestamp())
+        self._active = True
+        return START if positions is None else tuple(positions)
+
+    async def apply(self, connection: Connection, events: list[Recorded]) -> bool:
+        """Note who is queued now and who no longer is, then ring."""
+        firsts = await self._firsts(events)
+        for recorded in events:
+            event = recorded.event
+            if not isinstance(event, TaskEvent) or isinstance(event, TaskCancelRequested):
+                continue
+            if status_after(event) is not Status.QUEUED:
+                self._forget(recorded.stream)
+            elif isinstance(event, TaskSubmitted):
+                self._enqueue(recorded.stream, event.queue, event.priority, recorded.at.timestamp())
+            elif (first := firsts.get(recorded.stream)) is not None:
+                self._enqueue(recorded.stream, first.queue, first.priority, recorded.at.timestamp())
+        await self._ring()
+        return False
+
+    async def pump(self) -> None:
+        """Between pages: learn who serves which queue, and ring again what was not claimed. A duty."""
+        while True:
+            if self._active:
+                await self._learn_slots()
+                await self._ring()
+            await asyncio.sleep(_PUMP_SECONDS)
+
+    def _enqueue(self, task: UUID, queue_name: str, priority: int, since: float) -> None:
+        queue = self._queues.setdefault(queue_name, _Queue())
+        self._queue_of[task] = queue_name
+        queue.rung.pop(task, None)
+        queue.waiting.add(task)
+        heapq.heappush(queue.heap, (priority, since, task))
+
+    def _forget(self, task: UUID) -> None:
+        queue_name = self._queue_of.pop(task, None)
+        if queue_name is not None:
+            queue = self._queues[queue_name]
+            queue.waiting.discard(task)
+            queue.rung.pop(task, None)
+
+    async def _firsts(self, events: Iterable[Recorded]) -> dict[UUID, TaskSubmitted]:
+        """What later events do not say: the queue and priority that a task was submitted with."""
+        again = [
+            recorded.stream
+            for recorded in events
+            if isinstance(recorded.event, TaskEvent)
+            and not isinstance(recorded.event, TaskSubmitted)
+            and status_after(recorded.event) is Status.QUEUED
+        ]
+        if not again:
+            return {}
+        found = await self._log.load_first(again)
+        return {stream: first.event for stream, first in found.items() if isinstance(first.event, TaskSubmitted)}
+
+    async def _learn_slots(self) -> None:
+        rows = await self._log.pool.fetch(_SQL["live_slots"])
+        served = {row["queue"]: row for row in rows}
+        for name in served.keys() | self._queues.keys():
+            queue = self._queues.setdefault(name, _Queue())
+            row = served.get(name)
+            queue.slots = row["slots"] if row else 0
+            # A bell must not hold more than any runner can take soon, or its tasks wait behind each other while another runner idles.
+            queue.bell = min(max(row["smallest"] // 4, 1), _LARGEST_BELL) if row else 1
+
+    async def _ring(self) -> None:
+        if not self._bus.is_connected:
+            return
+        nats = await self._bus.connected()
+        now = asyncio.get_running_loop().time()
+        for name, queue in self._queues.items():
+            if not queue.slots:
+                continue
+            tasks = queue.late(now) + queue.next(2 * queue.slots - len(queue.rung))
+            for start in range(0, len(tasks), queue.bell):
+                bell = tasks[start : start + queue.bell]
+                await nats.publish(subjects.work(name), encode_bell(bell))
+                for task in bell:
+                    queue.note_rung(task, now)

@@ -1,0 +1,25 @@
+"""The entry point of `daybook serve scheduler`."""
+
+import uvloop
+
+from daybook import settings, telemetry
+from daybook.lifecycle import until_signal
+
+from .wiring import Scheduler
+
+
+def serve() -> int:
+    """Run a scheduler until SIGINT or SIGTERM; returns the exit status."""
+    configured = settings.load()
+    telemetry.configure(configured.log_level, "scheduler")
+
+    async def run() -> None:
+        scheduler = await Scheduler.open(configured)
+        scheduler.start()
+        try:
+            await until_signal()
+        finally:
+            await scheduler.stop()
+
+    uvloop.run(run())
+    return 0

@@ -1,0 +1,75 @@
+"""Puts a scheduler together from its parts."""
+
+from functools import partial
+
+import structlog
+from nats.aio.msg import Msg
+
+from daybook import ids
+from daybook.bus import subjects
+from daybook.bus.jetstream import Bus
+from daybook.lifecycle import Duties
+from daybook.log.connections import Connection, connect
+from daybook.log.followers import Follower
+from daybook.log.postgres import Log
+from daybook.log.reader import LogReader
+from daybook.projections.timer import TimerProjection
+from daybook.settings import Settings, require_database
+
+from .dispatcher import Dispatcher
+from .timers import Timers
+
+log = structlog.get_logger()
+
+
+class Scheduler:
+    """A scheduler process: `start` it, `stop` it."""
+
+    def __init__(self, event_log: Log, bus: Bus, reader: LogReader, duties: Duties) -> None:
+        self.log = event_log
+        self.bus = bus
+        self.reader = reader
+        self._duties = duties
+
+    @classmethod
+    async def open(cls, settings: Settings) -> "Scheduler":
+        """Connect to Postgres (NATS comes when it comes) and prepare the duties."""
+        url = require_database(settings)
+        event_log = await Log.open(url, "scheduler", pool_size=3, writers=1)
+        await event_log.open_writer()
+        bus = Bus(settings.nats_url, "daybook-scheduler", queues=tuple(settings.queues.split(",")))
+
+        async def connect_follower() -> Connection:
+            return await connect(url, event_log.database_role, asynchronous_commit=True)
+
+        reader = LogReader(connect_follower)
+        holder = ids.spell("run", ids.new_id())
+        dispatcher, timers = Dispatcher(event_log, bus), Timers(event_log)
+
+        async def poked(_: Msg) -> None:
+            reader.wake()
+
+        bus.on_message(subjects.POKE, poked)
+        follow = partial(
+            Follower, log=event_log, reader=reader, connect=connect_follower, holder=holder, save_every_seconds=1.0
+        )
+        duties = Duties()
+        duties.add("bus", bus.run)
+        duties.add("timer", follow("timer", TimerProjection(), on_applied=timers.wake).run)
+        duties.add("dispatcher", follow("dispatcher", dispatcher).run)
+        duties.add("timers", timers.run)
+        duties.add("pump", dispatcher.pump)
+        return cls(event_log, bus, reader, duties)
+
+    def start(self) -> None:
+        """Start the duties."""
+        self._duties.start()
+        log.info("scheduler.started")
+
+    async def stop(self) -> None:
+        """Stop the duties and disconnect."""
+        await self._duties.stop()
+        await self.bus.close()
+        await self.reader.close()
+        await self.log.close()
+        log.info("scheduler.stopped")

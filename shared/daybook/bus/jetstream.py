@@ -1,0 +1,110 @@
+"""The connection to NATS: made in the background, never waited for, never trusted to be there.
+
+The API accepts tasks while NATS is away, so nothing here blocks a caller: a poke that cannot be sent is dropped (everyone polls besides), and whoever really needs NATS waits for
+`connected` in a duty of its own.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import nats
+import structlog
+from nats.aio.client import Client as Connection
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from . import subjects, topology
+
+_CONNECT_TIMEOUT_SECONDS: Final = 2.0
+_HEAL_SECONDS: Final = 3.0
+_PENDING_BYTES: Final = 32 * 1024 * 1024
+
+log = structlog.get_logger()
+
+
+class Bus:
+    """One NATS connection of a process. Run `run()` as a duty; use the rest at any time."""
+
+    def __init__(self, url: str, name: str, *, queues: tuple[str, ...] = ()) -> None:
+        self._url = url
+        self._name = name
+        self._queues = queues
+        self._connection: Connection | None = None
+        self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
+        self._ready = asyncio.Event()
+        self._last_said = ""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a publish would go out now."""
+        return self._connection is not None and self._connection.is_connected
+
+    async def connected(self) -> Connection:
+        """The connection, once there is one and the streams exist."""
+        await self._ready.wait()
+        assert self._connection is not None
+        return self._connection
+
+    async def jetstream(self, timeout_seconds: float = 5.0) -> JetStreamContext:
+        """JetStream of that connection."""
+        return (await self.connected()).jetstream(timeout=timeout_seconds, publish_async_max_pending=8192)
+
+    def on_message(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> None:
+        """Have `callback` called for each message on a subject, from the first connection on. Call before `run`."""
+        self._subscriptions.append((subject, callback))
+
+    async def poke(self) -> None:
+        """Tell everyone that the log grew, if that can be told."""
+        if self._connection is not None and self._connection.is_connected:
+            await self._connection.publish(subjects.POKE)
+
+    async def run(self) -> None:
+        """Connect, keep streams and consumers in being, for ever. An error of NATS ends the duty; its supervisor starts it again."""
+        if self._connection is None:
+            self._connection = await self._connect()
+            for subject, callback in self._subscriptions:
+                await self._connection.subscribe(subject, cb=callback)
+        js = self._connection.jetstream(timeout=_CONNECT_TIMEOUT_SECONDS)
+        while True:
+            made = await topology.ensure(js, self._queues)
+            if made:
+                log.info("topology.made", names=made)
+            self._ready.set()
+            await asyncio.sleep(_HEAL_SECONDS)
+
+    async def heal(self) -> None:
+        """Make at once what is missing: for whoever just found out that something is."""
+        if self._connection is not None:
+            await topology.ensure(self._connection.jetstream(timeout=_CONNECT_TIMEOUT_SECONDS), self._queues)
+
+    async def close(self) -> None:
+        """Send what is buffered and disconnect; gives up after a second."""
+        if self._connection is not None:
+            if self._connection.is_connected:
+                try:
+                    await self._connection.flush(timeout=1)
+                except (nats.errors.Error, TimeoutError):
+                    log.warning("bus.flush_failed")
+            await self._connection.close()
+
+    async def _connect(self) -> Connection:
+        return await nats.connect(
+            self._url,
+            name=self._name,
+            error_cb=self._told,
+            connect_timeout=2,
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.25,
+            ping_interval=10,
+            max_outstanding_pings=2,
+            pending_size=_PENDING_BYTES,
+        )
+
+    async def _told(self, error: Exception) -> None:
+        # While the server is away the client says so four times a second; once per change is enough.
+        said = f"{type(error).__name__}: {error}"
+        if said != self._last_said:
+            self._last_said = said
+            log.warning("nats.error_told", error=type(error).__name__, detail=str(error))

@@ -1,0 +1,67 @@
+"""Every subject there is, and the only functions that make one.
+
+User text never becomes a subject token unchecked: an owner or app name that is not already made of harmless characters is replaced by a digest of itself. Two different names
+never share a token.
+"""
+
+import re
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final
+
+POKE: Final = "daybook.poke"
+"""Core NATS: "the log grew". Empty; a hint that may be lost."""
+
+FACTS: Final = "daybook.*.*.fact.>"
+LIVE: Final = "daybook.*.*.live.>"
+WORK: Final = "daybook.work.*"
+
+_NAME: Final = re.compile(r"[a-z0-9_-]{1,32}")
+_APP: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+
+
+def is_name(text: str) -> bool:
+    """Whether the text may name a namespace or a queue: 1 to 32 of a-z, 0-9, `_` and `-`."""
+    return _NAME.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=65536)
+def owner_token(owner: str) -> str:
+    """The subject token of an owner: the name itself where it is harmless, else `x-` and a digest."""
+    if is_name(owner) and not owner.startswith("x-"):
+        return owner
+    return f"x-{sha256(owner.encode()).hexdigest()[:24]}"
+
+
+@lru_cache(maxsize=4096)
+def app_token(app: str) -> str:
+    """The subject token of an app: its id with `-` for the dots."""
+    if _APP.fullmatch(app):
+        return app.replace(".", "-")
+    return f"x-{sha256(app.encode()).hexdigest()[:24]}"
+
+
+def fact(namespace: str, owner: str, app: str, public_id: str, verb: str) -> str:
+    """Where a fact is told. `verb` is the status that it leads to, or what happened when the status stays."""
+    return f"daybook.{_checked(namespace)}.{owner_token(owner)}.fact.{app_token(app)}.{public_id}.{verb}"
+
+
+def live(namespace: str, owner: str, app: str, task_id: str) -> str:
+    """Where a running attempt speaks."""
+    return f"daybook.{_checked(namespace)}.{owner_token(owner)}.live.{app_token(app)}.{task_id}"
+
+
+def work(queue: str) -> str:
+    """Where the doorbells of a queue ring."""
+    return f"daybook.work.{_checked(queue)}"
+
+
+def control(runner: str) -> str:
+    """Where a runner is told to cancel an attempt."""
+    return f"daybook.control.{_checked(runner)}"
+
+
+def _checked(token: str) -> str:
+    if not is_name(token):
+        raise ValueError(f"{token!r} cannot be part of a subject")
+    return token

@@ -1,0 +1,173 @@
+"""What people see: tables and cards, made from the API's bodies. Times are relative to now; what tasks wrote is
+stripped of control characters."""
+
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from daybook import clock
+from daybook.client.models import (
+    AppPage,
+    AppView,
+    EventPage,
+    EventView,
+    Failure,
+    TaskDetail,
+    TaskPage,
+    TaskSummary,
+)
+
+from .wording import clean, relative, span
+
+STYLES: Final = {
+    "scheduled": "cyan",
+    "queued": "blue",
+    "running": "yellow",
+    "success": "green",
+    "error": "red",
+    "cancelled": "magenta",
+}
+
+
+def task_table(body: bytes) -> RenderableType:
+    """A list of tasks, one line each."""
+    page = msgspec.json.decode(body, type=TaskPage)
+    if not page.items:
+        return Text("no such tasks", style="dim")
+    table = _tasks(page.items)
+    return Group(table, Text("there are more; see --limit", style="dim")) if page.next_cursor else table
+
+
+def task_line(body: bytes) -> RenderableType:
+    """One task as a list shows it."""
+    return _tasks([msgspec.json.decode(body, type=TaskSummary)])
+
+
+def task_card(body: bytes) -> RenderableType:
+    """One task with everything that is known about it."""
+    now = clock.now()
+    task = msgspec.json.decode(body, type=TaskDetail)
+    card = _card()
+    card.add_row("id", task.id)
+    card.add_row("app", _text(f"{task.app}  {task.app_version or ''}".strip()))
+    card.add_row("status", _status(task))
+    card.add_row("queue", _text(f"{task.queue}, priority {task.priority}"))
+    card.add_row("owner", _text(task.owner))
+    if task.labels:
+        card.add_row("labels", _text("  ".join(f"{name}={value}" for name, value in task.labels.items())))
+    for name, at in (
+        ("due", task.run_at),
+        ("submitted", task.submitted_at),
+        ("started", task.started_at),
+        ("finished", task.finished_at),
+    ):
+        if at is not None:
+            card.add_row(name, f"{relative(at, now)}  [dim]{at.isoformat(timespec='milliseconds')}[/dim]")
+    card.add_row("input", _value(task.input))
+    for each in task.attempts:
+        took = "" if each.ended_at is None else f" after {span((each.ended_at - each.started_at).total_seconds())}"
+        card.add_row(f"attempt {each.attempt}", f"{each.outcome}{took}  [dim]{each.runner}[/dim]")
+    if task.result is not None:
+        card.add_row("result", f"{task.result.size_bytes} bytes of {task.result.media_type}")
+    if task.error is not None:
+        card.add_row("error", error_text(task.error))
+    return card
+
+
+def error_text(failure: Failure) -> Text:
+    """Why a task failed, with its traceback."""
+    text = Text(clean(f"{failure.type}: {failure.message}"), style="red")
+    if failure.traceback:
+        text.append("\n" + clean(failure.traceback.rstrip()), style="dim")
+    return text
+
+
+def event_table(body: bytes) -> RenderableType:
+    """Everything that happened to a task, oldest first, with the time since the first event."""
+    events = msgspec.json.decode(body, type=EventPage).items
+    table = _table("#", "AT", "+", "EVENT", "DATA")
+    for event in events:
+        since = span((event.at - events[0].at).total_seconds())
+        at = event.at.isoformat(sep=" ", timespec="milliseconds")
+        table.add_row(str(event.version), at, since, event.kind, _value(_told(event)))
+    return table
+
+
+def app_table(body: bytes) -> RenderableType:
+    """What can be run."""
+    apps = msgspec.json.decode(body, type=AppPage).items
+    table = _table("APP", "KIND", "QUEUE", "WHAT IT DOES")
+    for app in apps:
+        table.add_row(app.app, app.kind, app.queue or "", _text((app.doc or "").strip().partition("\n")[0]))
+    return table if apps else Text("no apps: a runner publishes those that it serves", style="dim")
+
+
+def app_card(body: bytes) -> RenderableType:
+    """One app, with the schema of its input."""
+    now = clock.now()
+    app = msgspec.json.decode(body, type=AppView)
+    card = _card()
+    card.add_row("app", app.app)
+    card.add_row("kind", app.kind)
+    card.add_row("version", app.version or "-")
+    card.add_row("published", relative(app.published_at, now))
+    card.add_row("queue", f"{app.queue or 'default'}, priority {app.priority if app.priority is not None else '-'}")
+    if app.doc:
+        card.add_row("doc", _text(app.doc.strip()))
+    if app.policy:
+        card.add_row("policy", _value(app.policy))
+    schema = msgspec.json.format(msgspec.json.encode(app.input_schema), indent=2).decode()
+    card.add_row("input", _text(schema))
+    return card
+
+
+def _tasks(tasks: list[TaskSummary]) -> Table:
+    now = clock.now()
+    table = _table("ID", "APP", "STATUS", "QUEUE", "OWNER", "WHEN", "TOOK")
+    for task in tasks:
+        when = relative(task.submitted_at, now) if task.status != "scheduled" else f"due {relative(task.run_at, now)}"
+        table.add_row(task.id, _text(task.app), _status(task), _text(task.queue), _text(task.owner), when, _took(task, now))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for number, column in enumerate(columns):
+        # An id is for copying, so it is never cut; the rest gives way on a narrow terminal.
+        table.add_column(column, no_wrap=number == 0, overflow="ellipsis" if number else "fold")
+    return table
+
+
+def _card() -> Table:
+    card = Table.grid(padding=(0, 2))
+    card.add_column(style="dim", no_wrap=True)
+    card.add_column(overflow="fold")
+    return card
+
+
+def _status(task: TaskSummary) -> Text:
+    text = Text(task.status, style=STYLES.get(task.status, ""))
+    nuance = task.error_type or task.reason
+    return text.append(clean(f" {nuance}"), style="dim") if nuance else text
+
+
+def _took(task: TaskSummary, now: datetime) -> str:
+    if task.started_at is None:
+        return "-"
+    return span(((task.finished_at or now) - task.started_at).total_seconds())
+
+
+def _told(event: EventView) -> dict[str, Any]:
+    return {name: value for name, value in event.data.items() if value not in (None, {}, [])}
+
+
+def _value(value: Any) -> Text:
+    return _text(msgspec.json.encode(value).decode())
+
+
+def _text(text: str) -> Text:
+    return Text(clean(text))

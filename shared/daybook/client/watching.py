@@ -1,0 +1,78 @@
+"""Where a watcher of one task stands: what it has seen, what it asks for next, and when it is done. No I/O.
+
+A stream may be cut at any byte: by the network, by a restart of the API, or because the watcher was too slow. The id of
+the last event that arrived whole is remembered, and the next connection asks for what came after it (`Last-Event-ID`),
+so nothing is lost and nothing is seen twice.
+"""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from . import requests
+from .models import WatchEvent
+from .requests import Request
+
+PATIENCE_SECONDS = 300.0
+SILENCE_SECONDS = 45.0
+"""Three heartbeats: a stream that is silent for longer is dead, whatever TCP believes."""
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+
+_PAUSE_SECONDS = 1.0
+
+
+class Frame(Protocol):
+    """A server-sent event as the wire brought it."""
+
+    @property
+    def event(self) -> str: ...
+    @property
+    def data(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def retry(self) -> int | None: ...
+
+
+class Watch:
+    """The memory of one watcher, over all the connections it needs."""
+
+    def __init__(self, task_id: str, last_event_id: str | None = None) -> None:
+        self.ended = False
+        self._task_id = task_id
+        self._last_event_id = last_event_id
+        self._connected = False
+        self._got_on = True
+        self._pause_seconds = _PAUSE_SECONDS
+
+    def request(self) -> Request:
+        """What to ask for now."""
+        wanted = requests.watch_task(self._task_id, last_event_id=self._last_event_id)
+        if not self._connected:
+            return wanted
+        # A stream that got on was cut by chance and is taken up at once; one that brought nothing new would do so again.
+        pause = 0.0 if self._got_on else self._pause_seconds
+        return msgspec.structs.replace(wanted, after_seconds=pause, patience_seconds=PATIENCE_SECONDS)
+
+    def opened(self, status: int) -> None:
+        """A connection stands. 204 says that the task had ended and that everything about it has been seen."""
+        self._connected = True
+        self._got_on = False
+        self.ended = status == 204
+
+    def take(self, frame: Frame) -> WatchEvent | None:
+        """The event in this frame, or None when it carries nothing to see."""
+        if frame.retry is not None:
+            self._pause_seconds = frame.retry / 1000
+        if not frame.data or frame.event in {"message", "heartbeat"}:
+            return None
+        data: dict[str, Any] = msgspec.json.decode(frame.data, type=dict[str, Any])
+        self._last_event_id = frame.id or self._last_event_id
+        self._got_on = self._got_on or frame.event != "snapshot"
+        self.ended = frame.event == "end"
+        return WatchEvent(type=frame.event, id=frame.id, data=data)
+
+    def cut(self, error: Exception | None) -> WatchEvent:
+        """The connection is gone; `error` is None when the API closed it in good order."""
+        why = "the stream was closed" if error is None else f"{type(error).__name__}: {error}".rstrip(": ")
+        return WatchEvent(type="reconnecting", id=self._last_event_id or "", data={"error": why})

@@ -1,0 +1,170 @@
+"""Facts, in the past tense. Once written they never change, and neither does the meaning of a field.
+
+Each event is one msgspec struct whose tag is its stable name. A fact (`data` in the log) is small and may be read by anyone who
+may see the task; what belongs to the user (input, result, error text) travels apart, as the event's payload, and the fact keeps
+only its `Content`: media type, size, and a salted digest, so that erasing the payload leaves nothing to guess from.
+
+A field that is added must have a default. A changed meaning is a new kind (`task.submitted.v2`), and is written one release after
+it can be read.
+"""
+
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+AppKind: TypeAlias = Literal["chat", "http", "nats", "python", "command"]
+Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a payload is and how to know it again: `digest` is hex SHA-256 over salt and bytes; `blob` is true when the bytes
+    are in the blob store under that digest rather than in the event's own payload."""
+
+    digest: str
+    size_bytes: int
+    media_type: str = "application/json"
+    blob: bool = False
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a task is to be tried. `timeout_seconds` bounds one attempt."""
+
+    max_attempts: int = 1
+    timeout_seconds: float | None = None
+    delivery: Delivery = "at_least_once"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+    """What every fact records: who (`actor`), why (`reason`), and what led to it (`correlation` and `causation` ids)."""
+
+    actor: str = ""
+    reason: str = ""
+    correlation: str = ""
+    causation: str = ""
+
+
+class TaskEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A fact about one task."""
+
+
+class TaskSubmitted(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.submitted.v1"):
+    """A task was accepted. With `run_at` it waits for that instant. `fingerprint` names the request, for idempotency keys."""
+
+    owner: str
+    app: str
+    app_version: str
+    input: Content
+    queue: str = "default"
+    priority: int = 3
+    run_at: datetime | None = None
+    policy: Policy = Policy()
+    labels: dict[str, str] = {}
+    fingerprint: str = ""
+
+
+class TaskRescheduled(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.rescheduled.v1"):
+    """A task that had not started was given another time."""
+
+    run_at: datetime
+
+
+class TaskDue(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.due.v1"):
+    """The time of a scheduled task has come."""
+
+
+class TaskStarted(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.started.v1"):
+    """A runner claimed the task: attempt number `attempt`, counted from 1."""
+
+    attempt: int
+    runner: str
+
+
+class TaskReleased(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.released.v1"):
+    """A draining runner handed the attempt back, unfinished. Not a loss."""
+
+    attempt: int
+
+
+class TaskSucceeded(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.succeeded.v1"):
+    """The attempt ended well. The payload is the result."""
+
+    attempt: int
+    result: Content
+
+
+class TaskFailed(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.failed.v1"):
+    """The attempt ended badly. The payload is the error (type, message, traceback). With `retry_at` the task is tried again."""
+
+    attempt: int
+    error: Content
+    error_type: str
+    retry_at: datetime | None = None
+
+
+class TaskCancelRequested(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.cancel_requested.v1"):
+    """Somebody wants a running task to stop; its runner has been asked."""
+
+
+class TaskCancelled(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.cancelled.v1"):
+    """The task was stopped before it could end by itself. `attempt` is 0 when it never ran."""
+
+    attempt: int = 0
+
+
+class AppPublished(Event, frozen=True, kw_only=True, omit_defaults=True, tag="app.published.v1"):
+    """A runner announced what it serves. `version` is the hash of the manifest's content."""
+
+    app: str
+    app_kind: AppKind
+    version: str
+    doc: str = ""
+    input_schema: dict[str, Any] = {}
+    queue: str = "default"
+    priority: int = 3
+    policy: Policy = Policy()
+
+
+class TokenIssued(Event, frozen=True, kw_only=True, omit_defaults=True, tag="token.issued.v1"):
+    """A bearer token was made. The payload is the SHA-256 of its secret; the secret itself is shown once and kept nowhere."""
+
+    owner: str
+    scopes: tuple[str, ...]
+    label: str = ""
+    expires_at: datetime | None = None
+
+
+class TokenRevoked(Event, frozen=True, kw_only=True, omit_defaults=True, tag="token.revoked.v1"):
+    """A bearer token stopped being good."""
+
+
+AnyTaskEvent: TypeAlias = (
+    TaskSubmitted
+    | TaskRescheduled
+    | TaskDue
+    | TaskStarted
+    | TaskReleased
+    | TaskSucceeded
+    | TaskFailed
+    | TaskCancelRequested
+    | TaskCancelled
+)
+AnyEvent: TypeAlias = AnyTaskEvent | AppPublished | TokenIssued | TokenRevoked
+
+TASK_EVENTS: tuple[type[TaskEvent], ...] = (
+    TaskSubmitted,
+    TaskRescheduled,
+    TaskDue,
+    TaskStarted,
+    TaskReleased,
+    TaskSucceeded,
+    TaskFailed,
+    TaskCancelRequested,
+    TaskCancelled,
+)
+OTHER_EVENTS: tuple[type[Event], ...] = (AppPublished, TokenIssued, TokenRevoked)
+
+
+def kind_of(event: type[Event] | Event) -> str:
+    """The stable name of an event's type, such as `task.submitted.v1`."""
+    return str(event.__struct_config__.tag)

@@ -1,0 +1,67 @@
+"""The only place where identity is made: minted ids, derived ids, and their public spelling.
+
+Minted ids are UUIDv7 (RFC 9562), so that fresh rows sit side by side in an index. Derived ids are the first 16 bytes of a
+SHA-256 over their parts, marked as UUIDv8: whatever must happen once gets the same id from everybody who tries, and the unique
+index of the log does the rest. The SQL function `daybook.derive_id` computes the same value.
+
+In public an id is a TypeID: a prefix and 26 characters of Crockford's base32 (`tsk_01jd…`): safe in a subject, a URL and a
+double-click.
+"""
+
+import secrets
+from hashlib import sha256
+from typing import Final, Literal, TypeAlias
+from uuid import UUID
+
+import uuid_utils.compat
+
+Prefix: TypeAlias = Literal["tsk", "sch", "app", "evt", "tok", "run"]
+
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
+_VALUES: Final = {pair: number for number, pair in enumerate(_PAIRS)}
+_LENGTH: Final = 26
+
+
+def new_id() -> UUID:
+    """A fresh, time-ordered id (UUIDv7)."""
+    return uuid_utils.compat.uuid7()
+
+
+def derive_id(*parts: str) -> UUID:
+    """The id that these parts always have (UUIDv8). Parts may hold any text without U+001F, which separates them."""
+    digest = bytearray(sha256("\x1f".join(parts).encode()).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return UUID(bytes=bytes(digest))
+
+
+def new_secret(size_bytes: int = 20) -> str:
+    """A random secret in base32, 160 bits unless told otherwise."""
+    return "".join(_ALPHABET[byte & 31] for byte in secrets.token_bytes(size_bytes * 8 // 5))
+
+
+def new_salt() -> bytes:
+    """16 random bytes that make a payload's digest useless for guessing the payload."""
+    return secrets.token_bytes(16)
+
+
+def spell(prefix: Prefix, value: UUID) -> str:
+    """`tsk_` and 26 characters: the public spelling of an id."""
+    number = value.int
+    pairs = _PAIRS
+    return f"{prefix}_" + "".join([pairs[number >> shift & 1023] for shift in range(120, -1, -10)])
+
+
+def parse(prefix: Prefix, text: str) -> UUID | None:
+    """The id behind a public spelling, or None when the text is not one of this kind."""
+    head, _, body = text.partition("_")
+    if head != prefix or len(body) != _LENGTH:
+        return None
+    number = 0
+    for start in range(0, _LENGTH, 2):
+        value = _VALUES.get(body[start : start + 2])
+        if value is None:
+            return None
+        number = number << 10 | value
+    return UUID(int=number) if number < 1 << 128 else None

@@ -1,0 +1,66 @@
+"""The duties of a process: long-running coroutines, each restarted with backoff when it ends by an error, all ended together.
+
+A duty does not catch what it cannot handle: it crashes, the crash is logged with its name, and it starts afresh. That is the one place where errors of background work are
+caught.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+_HEALTHY_SECONDS: Final = 30.0
+
+log = structlog.get_logger()
+
+
+class Duties:
+    """A set of duties that start together and stop together."""
+
+    def __init__(self) -> None:
+        self._duties: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def add(self, name: str, duty: Callable[[], Awaitable[None]]) -> None:
+        """Add a duty by name; `duty()` is called anew for each start."""
+        self._duties.append((name, duty))
+
+    def start(self) -> None:
+        """Start them all."""
+        self._tasks = [asyncio.create_task(_keep_running(name, duty), name=name) for name, duty in self._duties]
+
+    async def stop(self) -> None:
+        """Cancel them all and wait until they are gone."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+
+async def until_signal() -> None:
+    """Return at the first SIGINT or SIGTERM."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+async def _keep_running(name: str, duty: Callable[[], Awaitable[None]]) -> None:
+    loop = asyncio.get_running_loop()
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        started = loop.time()
+        try:
+            await duty()
+        except Exception as error:
+            if loop.time() - started > _HEALTHY_SECONDS:
+                pause = _FIRST_PAUSE_SECONDS
+            log.warning("duty.crashed", duty=name, error=f"{type(error).__name__}: {error}", again_in_seconds=pause)
+            log.debug("duty.crash_traced", duty=name, exc_info=True)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

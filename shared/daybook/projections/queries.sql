@@ -1,0 +1,45 @@
+-- name: known_tasks
+SELECT id, version, attempt, priority, namespace, owner, app, app_version, queue, status, reason, error_type, labels,
+       run_at, submitted_at, started_at, finished_at
+FROM read.task WHERE id = ANY ($1);
+
+-- name: put_tasks
+INSERT INTO read.task AS t (id, version, attempt, priority, namespace, owner, app, app_version, queue, status, reason, error_type, labels,
+                            run_at, submitted_at, started_at, finished_at)
+SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
+                     $11::text[], $12::text[], $13::jsonb[], $14::timestamptz[], $15::timestamptz[], $16::timestamptz[], $17::timestamptz[])
+ON CONFLICT (id) DO UPDATE SET
+    version = excluded.version, attempt = excluded.attempt, status = excluded.status, reason = excluded.reason,
+    error_type = excluded.error_type, run_at = excluded.run_at, started_at = excluded.started_at, finished_at = excluded.finished_at
+WHERE t.version < excluded.version;
+
+-- name: put_app
+INSERT INTO read.app AS a (id, version, namespace, app, published_at, manifest) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (id) DO UPDATE SET version = excluded.version, published_at = excluded.published_at, manifest = excluded.manifest
+WHERE a.version < excluded.version;
+
+-- name: list_apps
+SELECT manifest, published_at FROM read.app WHERE namespace = $1 ORDER BY app;
+
+-- name: queued
+SELECT id, queue, priority, submitted_at FROM read.task WHERE status = 'queued';
+
+-- name: put_timers
+INSERT INTO read.timer AS t (id, version, due_at) SELECT * FROM unnest($1::uuid[], $2::int[], $3::timestamptz[])
+ON CONFLICT (id) DO UPDATE SET version = excluded.version, due_at = excluded.due_at WHERE t.version < excluded.version;
+
+-- name: drop_timers
+DELETE FROM read.timer t USING unnest($1::uuid[], $2::int[]) AS d (id, version) WHERE t.id = d.id AND t.version <= d.version;
+
+-- name: due_timers
+SELECT id, version FROM read.timer WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED;
+
+-- How long until the next timer, by the database's clock; null when there is none.
+-- name: next_timer
+SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM read.timer;
+
+-- Who serves which queue now.
+-- name: live_slots
+SELECT q.queue, sum(r.slots)::int AS slots, min(r.slots) AS smallest
+FROM daybook.runner r CROSS JOIN LATERAL unnest(r.queues) AS q (queue)
+WHERE r.until > clock_timestamp() GROUP BY q.queue;

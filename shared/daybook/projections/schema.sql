@@ -1,0 +1,60 @@
+-- The read models: all of it can be dropped and made again from the log. Applied at every migration; every statement can be repeated.
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'read') THEN
+        CREATE SCHEMA read AUTHORIZATION daybook_projector;
+    END IF;
+END $$;
+GRANT USAGE ON SCHEMA read TO daybook_api, daybook_scheduler;
+
+-- One row per task: its current state, for lists. The task itself is read from the log.
+CREATE TABLE IF NOT EXISTS read.task (
+    id           uuid        PRIMARY KEY,
+    version      int         NOT NULL,
+    attempt      int         NOT NULL,
+    priority     smallint    NOT NULL,
+    namespace    text        NOT NULL,
+    owner        text        NOT NULL,
+    app          text        NOT NULL,
+    app_version  text        NOT NULL,
+    queue        text        NOT NULL,
+    status       text        NOT NULL,
+    reason       text        NOT NULL,
+    error_type   text        NOT NULL,
+    labels       jsonb       NOT NULL,
+    run_at       timestamptz,
+    submitted_at timestamptz NOT NULL,
+    started_at   timestamptz,
+    finished_at  timestamptz,
+    CHECK ((finished_at IS NOT NULL) = (status IN ('success', 'error', 'cancelled')))
+) WITH (fillfactor = 80);
+CREATE INDEX IF NOT EXISTS task_by_time ON read.task (namespace, submitted_at DESC, id DESC);
+CREATE INDEX IF NOT EXISTS task_by_owner ON read.task (namespace, owner, submitted_at DESC, id DESC);
+CREATE INDEX IF NOT EXISTS task_by_app ON read.task (namespace, app, submitted_at DESC, id DESC);
+CREATE INDEX IF NOT EXISTS task_open ON read.task (status, namespace, submitted_at DESC, id DESC)
+    WHERE status NOT IN ('success', 'cancelled');
+
+CREATE TABLE IF NOT EXISTS read.app (
+    id           uuid        PRIMARY KEY,
+    version      int         NOT NULL,
+    namespace    text        NOT NULL,
+    app          text        NOT NULL,
+    published_at timestamptz NOT NULL,
+    manifest     jsonb       NOT NULL,
+    UNIQUE (namespace, app)
+);
+
+-- One row per thing that will be due. Kept by its own follower, in the scheduler.
+CREATE TABLE IF NOT EXISTS read.timer (
+    id      uuid        PRIMARY KEY,
+    version int         NOT NULL,
+    due_at  timestamptz NOT NULL
+) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS timer_due ON read.timer (due_at);
+
+ALTER TABLE read.task OWNER TO daybook_projector;
+ALTER TABLE read.app OWNER TO daybook_projector;
+ALTER TABLE read.timer OWNER TO daybook_projector;
+GRANT SELECT ON read.task, read.app TO daybook_api, daybook_scheduler;
+GRANT SELECT, INSERT, UPDATE, DELETE ON read.timer TO daybook_scheduler;

@@ -1,0 +1,52 @@
+"""The read model `timer`: one row per task that waits for a time. It has its own follower, in the scheduler, so that an outage of the API delays nothing.
+
+A row carries the version that made it: whoever fires it appends the next one, and loses that race harmlessly when the task was cancelled or rescheduled meanwhile.
+"""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from ..domain.events import TaskCancelled, TaskDue, TaskEvent, TaskFailed, TaskRescheduled, TaskSubmitted
+from ..log.connections import Connection
+from ..log.envelope import Recorded
+from ..log.sql import statements
+
+_SQL: Final = statements("daybook.projections")
+
+
+class TimerProjection:
+    """Keeps `read.timer`; a `Handler` of its own follower."""
+
+    in_transaction = True
+
+    async def begin(self, connection: Connection) -> None:
+        """Nothing is remembered between pages."""
+
+    async def apply(self, connection: Connection, events: list[Recorded]) -> bool:
+        """Set and remove timers; false when no event concerns one (most do not)."""
+        wanted: dict[UUID, tuple[int, datetime]] = {}
+        gone: dict[UUID, int] = {}
+        for recorded in events:
+            due_at = _due_at(recorded.event) if isinstance(recorded.event, TaskEvent) else None
+            if due_at is not None:
+                wanted[recorded.stream] = (recorded.version, due_at)
+                gone.pop(recorded.stream, None)
+            elif isinstance(recorded.event, TaskDue | TaskCancelled):
+                wanted.pop(recorded.stream, None)
+                gone[recorded.stream] = recorded.version
+        if gone:
+            await connection.execute(_SQL["drop_timers"], list(gone), list(gone.values()))
+        if wanted:
+            streams = sorted(wanted)
+            versions, times = zip(*(wanted[stream] for stream in streams), strict=True)
+            await connection.execute(_SQL["put_timers"], streams, versions, times)
+        return bool(wanted or gone)
+
+
+def _due_at(event: TaskEvent) -> datetime | None:
+    match event:
+        case TaskSubmitted(run_at=due) | TaskRescheduled(run_at=due) | TaskFailed(retry_at=due):
+            return due
+        case _:
+            return None

@@ -1,0 +1,120 @@
+"""The relay: every committed event, once more, on NATS. The only publisher of facts.
+
+At least once, in the order of each stream. Each fact is a CloudEvent in binary mode (the NATS protocol binding of CloudEvents 1.0): its attributes are headers, its body is the event's
+`data` as the log keeps it. `Nats-Msg-Id` is the event's id, so what is told twice within half a minute is stored once.
+
+A page travels with one acknowledgement: all its messages but the last go out without asking, and the last one's sequence number tells whether all arrived. If
+the count is off, the page is sent again with an acknowledgement each.
+"""
+
+import asyncio
+from collections import OrderedDict
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from nats.js.errors import NoStreamResponseError, NotFoundError
+
+from . import ids
+from .bus import subjects
+from .bus.jetstream import Bus
+from .bus.topology import FACTS
+from .domain.events import AppPublished, TaskCancelRequested, TaskEvent, TaskSubmitted, kind_of
+from .domain.status import status_after
+from .log.connections import Connection
+from .log.envelope import Recorded, Unreadable
+from .log.postgres import Log
+
+_ADDRESSES: Final = 100_000
+_SOURCE: Final = "/daybook"
+
+
+class _Address(NamedTuple):
+    owner: str
+    app: str
+
+
+class Relay:
+    """Publishes pages of the log to the stream of facts."""
+
+    in_transaction = False
+
+    def __init__(self, log: Log, bus: Bus) -> None:
+        self._log = log
+        self._bus = bus
+        self._addresses: OrderedDict[UUID, _Address] = OrderedDict()
+        self._last_sequence = -1
+
+    async def begin(self, connection: Connection) -> None:
+        self._last_sequence = -1
+
+    async def apply(self, connection: Connection, events: list[Recorded]) -> bool:
+        """Publish these events. Raises when NATS does not answer; the page is then told again."""
+        await self._learn_addresses(events)
+        nats = await self._bus.connected()
+        js = await self._bus.jetstream()
+        messages = [self._message(recorded) for recorded in events]
+        try:
+            for subject, body, headers in messages[:-1]:
+                await nats.publish(subject, body, headers=headers)
+            subject, body, headers = messages[-1]
+            acknowledgement = await js.publish(subject, body, headers=headers, stream=FACTS)
+            if acknowledgement.seq != self._last_sequence + len(messages):
+                for waiting in [await js.publish_async(*message[:2], headers=message[2]) for message in messages]:
+                    acknowledgement = await asyncio.wait_for(waiting, 5)
+            self._last_sequence = acknowledgement.seq
+        except (NotFoundError, NoStreamResponseError):
+            await self._bus.heal()
+            raise
+        return True
+
+    def _message(self, recorded: Recorded) -> tuple[str, bytes, dict[str, str]]:
+        event = recorded.event
+        if isinstance(event, TaskEvent):
+            owner, app = self._addresses[recorded.stream]
+            public_id = ids.spell("tsk", recorded.stream)
+            verb = verb_of(event)
+        elif isinstance(event, AppPublished):
+            owner, app, public_id, verb = "system", event.app, ids.spell("app", recorded.stream), "published"
+        else:
+            owner, app, public_id, verb = "system", "access", ids.spell("tok", recorded.stream), _kind(recorded).split(".")[1]
+        headers = {
+            "Nats-Msg-Id": str(recorded.id),
+            "ce-specversion": "1.0",
+            "ce-id": ids.spell("evt", recorded.id),
+            "ce-type": _kind(recorded),
+            "ce-source": f"{_SOURCE}/{recorded.namespace}",
+            "ce-subject": public_id,
+            "ce-time": recorded.at.isoformat(),
+            "ce-sequence": str(recorded.version),
+            "content-type": "application/json",
+        }
+        return subjects.fact(recorded.namespace, owner, app, public_id, verb), recorded.data, headers
+
+    async def _learn_addresses(self, events: list[Recorded]) -> None:
+        known = self._addresses
+        missing = set()
+        for recorded in events:
+            event = recorded.event
+            if isinstance(event, TaskSubmitted):
+                known[recorded.stream] = _Address(event.owner, event.app)
+            elif recorded.stream in known:
+                known.move_to_end(recorded.stream)
+            elif isinstance(event, TaskEvent):
+                missing.add(recorded.stream)
+        if missing:
+            for stream, first in (await self._log.load_first(list(missing))).items():
+                event = first.event
+                known[stream] = _Address(event.owner, event.app) if isinstance(event, TaskSubmitted) else _Address("system", "unknown")
+        while len(known) > _ADDRESSES:
+            known.popitem(last=False)
+
+
+def verb_of(event: TaskEvent) -> str:
+    """The last token of a fact's subject: the status that it leads to, or what happened when the status stays as it was."""
+    return "cancel_requested" if isinstance(event, TaskCancelRequested) else str(status_after(event))
+
+
+def _kind(recorded: Recorded) -> str:
+    if isinstance(recorded.event, Unreadable):
+        return recorded.event.kind
+    return kind_of(recorded.event)

@@ -1,0 +1,93 @@
+"""The command line as a program: quick, lazy, and clear about mistakes."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Daybook
+
+from daybook.cli import services
+from daybook.cli.exits import Complaint
+
+_PROGRAM = """
+import sys
+from daybook.cli import main
+code = main(sys.argv[1:])
+heavy = {"litestar", "uvicorn", "asyncpg", "nats", "httpx2", "structlog", "asyncio", "rich.markdown"}
+print(*sorted(heavy & sys.modules.keys()), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["task", "--help"], ["run", "--help"], ["up", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    ran = subprocess.run([sys.executable, "-c", _PROGRAM, *words], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr.strip()) == (0, "")
+    assert ran.stdout
+
+
+def test_python_m_daybook_is_daybook() -> None:
+    ran = subprocess.run([sys.executable, "-m", "daybook", "--version"], capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == version("daybook-tasks")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["no-such-command"],
+        ["task", "ls", "--limitt", "3"],
+        ["task", "show"],
+        ["task", "ls", "-o", "yaml"],
+        ["run", "hello", "not-a-pair"],
+        ["run", "hello", "k:=nonsense"],
+        ["run", "hello", "@missing.json"],
+        ["run", "hello", "--at", "tomorrow"],
+        ["run", "hello", "--at", "2026-12-01", "--in", "5m"],
+        ["run", "hello", "--label", "no-value"],
+        ["task", "reschedule", "tsk_1"],
+        ["task", "wait", "tsk_1", "--timeout", "soon"],
+        ["task", "ls", "--since", "yesterday"],
+        ["task", "show", "@last"],
+        ["token", "create", "--owner", "ana"],
+        ["db", "migrate"],
+    ],
+)
+def test_a_command_that_makes_no_sense_is_told_so(daybook: Daybook, words: list[str]) -> None:
+    ran = daybook(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_without_an_api_it_says_what_to_do(daybook: Daybook) -> None:
+    ran = daybook("task", "ls")
+    assert ran.code == 7
+    assert "daybook up" in ran.err
+
+
+def test_what_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "a_service_of_this_test.py").write_text("import a_library_nobody_has\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Complaint, match="a_library_nobody_has") as caught:
+        services.load("a_service_of_this_test", "serve", extra="api")
+    assert caught.value.hint == "install daybook-tasks[api]"
+
+
+def test_a_typo_in_the_environment_is_named(daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAYBOOK_SLOTS", "many")
+    ran = daybook("serve", "runner")
+    assert ran.code == 2
+    assert "slots" in ran.err
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    ran = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m daybook --help | head -c 1 > /dev/null; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stderr == ""
+    assert ran.stdout.strip() in {"0", "141"}

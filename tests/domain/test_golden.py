@@ -1,0 +1,167 @@
+"""Every event ever shipped can be read for ever, means what it meant, and is written as it was.
+
+A file `<kind>.json` holds a fact with every field, `<kind>.bare.json` one with only those that have no default. Files are
+added (a new field of an old kind comes with one more, `<kind>.<field>.json`), never changed: when a test here fails, the
+code is wrong. What a bare fact means is spelled out down to the defaults, since a default that changes changes the past.
+"""
+
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+
+from daybook.domain.events import (
+    OTHER_EVENTS,
+    TASK_EVENTS,
+    AppPublished,
+    Content,
+    Event,
+    Policy,
+    TaskCancelled,
+    TaskCancelRequested,
+    TaskDue,
+    TaskFailed,
+    TaskReleased,
+    TaskRescheduled,
+    TaskStarted,
+    TaskSubmitted,
+    TaskSucceeded,
+    TokenIssued,
+    TokenRevoked,
+    kind_of,
+)
+from daybook.log import codec
+
+FOLDER: Final = Path(__file__).with_name("golden")
+SAID: Final = {"actor": "ann", "reason": "asked for", "correlation": "req_7", "causation": "evt_1"}
+SILENT: Final = {"actor": "", "reason": "", "correlation": "", "causation": ""}
+INSTANT: Final = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
+ELSEWHERE: Final = datetime(2026, 3, 29, 3, 30, tzinfo=timezone(timedelta(hours=2)))
+CONTENT: Final = Content(digest="ab" * 32, size_bytes=12, media_type="application/json", blob=False)
+LARGE: Final = Content(digest="cd" * 32, size_bytes=1048576, media_type="text/plain", blob=True)
+POLICY: Final = Policy(max_attempts=5, timeout_seconds=2.5, delivery="at_most_once")
+ONCE: Final = Policy(max_attempts=1, timeout_seconds=None, delivery="at_least_once")
+
+EVENTS: Final[dict[str, Event]] = {
+    "task.submitted.v1": TaskSubmitted(
+        **SAID,
+        owner="ann",
+        app="texts.count",
+        app_version="9f86d081884c",
+        input=LARGE,
+        queue="slow",
+        priority=1,
+        run_at=INSTANT,
+        policy=POLICY,
+        labels={"team": "blau & grün", "quote": '"\\\n'},
+        fingerprint="ef" * 32,
+    ),
+    "task.submitted.v1.bare": TaskSubmitted(
+        **SILENT,
+        owner="ann",
+        app="texts.count",
+        app_version="9f86d081884c",
+        input=CONTENT,
+        queue="default",
+        priority=3,
+        run_at=None,
+        policy=ONCE,
+        labels={},
+        fingerprint="",
+    ),
+    "task.rescheduled.v1": TaskRescheduled(**SAID, run_at=ELSEWHERE),
+    "task.rescheduled.v1.bare": TaskRescheduled(**SILENT, run_at=INSTANT),
+    "task.due.v1": TaskDue(**SAID),
+    "task.due.v1.bare": TaskDue(**SILENT),
+    "task.started.v1": TaskStarted(**SAID, attempt=2, runner="run_1"),
+    "task.started.v1.bare": TaskStarted(**SILENT, attempt=1, runner="run_1"),
+    "task.released.v1": TaskReleased(**SAID, attempt=2),
+    "task.released.v1.bare": TaskReleased(**SILENT, attempt=1),
+    "task.succeeded.v1": TaskSucceeded(**SAID, attempt=2, result=LARGE),
+    "task.succeeded.v1.bare": TaskSucceeded(**SILENT, attempt=1, result=CONTENT),
+    "task.failed.v1": TaskFailed(**SAID, attempt=2, error=LARGE, error_type="ValueError", retry_at=INSTANT),
+    "task.failed.v1.bare": TaskFailed(**SILENT, attempt=1, error=CONTENT, error_type="ValueError", retry_at=None),
+    "task.cancel_requested.v1": TaskCancelRequested(**SAID),
+    "task.cancel_requested.v1.bare": TaskCancelRequested(**SILENT),
+    "task.cancelled.v1": TaskCancelled(**SAID, attempt=2),
+    "task.cancelled.v1.bare": TaskCancelled(**SILENT, attempt=0),
+    "app.published.v1": AppPublished(
+        **SAID,
+        app="texts.count",
+        app_kind="python",
+        version="9f86d081884c",
+        doc="Counts words.\n\nAnd lines.",
+        input_schema={"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+        queue="slow",
+        priority=1,
+        policy=POLICY,
+    ),
+    "app.published.v1.bare": AppPublished(
+        **SILENT,
+        app="texts.count",
+        app_kind="chat",
+        version="9f86d081884c",
+        doc="",
+        input_schema={},
+        queue="default",
+        priority=3,
+        policy=ONCE,
+    ),
+    "token.issued.v1": TokenIssued(**SAID, owner="ann", scopes=("submit", "act_as"), label="laptop", expires_at=INSTANT),
+    "token.issued.v1.bare": TokenIssued(**SILENT, owner="ann", scopes=(), label="", expires_at=None),
+    "token.revoked.v1": TokenRevoked(**SAID),
+    "token.revoked.v1.bare": TokenRevoked(**SILENT),
+}
+
+
+def kind_in(name: str) -> str:
+    """`task.due.v1` of `task.due.v1` and of `task.due.v1.bare`."""
+    return ".".join(name.split(".")[:3])
+
+
+def fact(name: str) -> bytes:
+    return (FOLDER / f"{name}.json").read_bytes().removesuffix(b"\n")
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_a_fact_means_what_it_meant(name: str) -> None:
+    assert codec.decode(kind_in(name), fact(name)) == EVENTS[name]
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_a_fact_is_written_as_it_was(name: str) -> None:
+    event = codec.decode(kind_in(name), fact(name))
+    assert isinstance(event, Event)
+    assert codec.encode(event) == fact(name)
+
+
+@pytest.mark.parametrize("name", [name for name in EVENTS if not name.endswith(".bare")])
+def test_a_fact_with_every_field_is_written_from_scratch_as_it_was(name: str) -> None:
+    assert codec.encode(EVENTS[name]) == fact(name)
+
+
+@pytest.mark.parametrize("event", TASK_EVENTS + OTHER_EVENTS)
+def test_every_kind_and_every_field_has_its_files(event: type[Event]) -> None:
+    kind, fields = kind_of(event), msgspec.structs.fields(event)
+    facts = {name: msgspec.json.decode(fact(name), type=dict[str, object]) for name in EVENTS if kind_in(name) == kind}
+    assert {one["kind"] for one in facts.values()} == {kind}
+    assert {key for one in facts.values() for key in one} == {"kind"} | {field.encode_name for field in fields}
+    assert set(facts[f"{kind}.bare"]) == {"kind"} | {field.encode_name for field in fields if field.required}
+
+
+def test_every_file_is_still_read() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {f"{name}.json" for name in EVENTS}
+
+
+def test_a_kind_names_one_event() -> None:
+    kinds = [kind_of(event) for event in TASK_EVENTS + OTHER_EVENTS]
+    assert len(set(kinds)) == len(kinds)
+    assert {kind.rsplit(".", 1)[1] for kind in kinds} == {"v1"}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_a_field_that_is_not_known_yet_is_passed_over(name: str) -> None:
+    from_the_future = fact(name)[:-1] + b',"mood":{"level":[1,null]}}'
+    assert codec.decode(kind_in(name), from_the_future) == EVENTS[name]
