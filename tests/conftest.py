@@ -22,7 +22,8 @@ from daybook_local.nats import EmbeddedNats
 from daybook_local.postgres import EmbeddedPostgres
 
 TEMPLATE = "daybook_template"
-ROLE_PASSWORDS = {f"daybook_{service}": f"{service}-in-tests" for service in ("api", "scheduler", "runner")}
+ROLES = ("daybook_api", "daybook_scheduler", "daybook_runner", "daybook_projector", "daybook_janitor", "daybook_guest")
+ROLE_PASSWORDS = {role: f"{role}-in-tests" for role in ROLES}
 _ROOM_BYTES = 4 * 1024**3
 
 _numbers = itertools.count(1)

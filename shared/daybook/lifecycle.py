@@ -5,6 +5,7 @@ caught.
 """
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -39,6 +40,15 @@ class Duties:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+
+
+def settle_memory() -> None:
+    """Called once a service is up: what is there now stays, and the collector need not look at it again.
+
+    Nearly everything a service makes per task is freed by its reference count; with the interpreter's default thresholds the search for cycles took a fifth of the API's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def until_signal() -> None:

@@ -24,13 +24,16 @@ from .log.connections import Connection
 from .log.envelope import Recorded, Unreadable
 from .log.postgres import Log
 
-_ADDRESSES: Final = 100_000
+_ADDRESSES: Final = 50_000
 _SOURCE: Final = "/daybook"
 
 
 class _Address(NamedTuple):
-    owner: str
-    app: str
+    """What all facts of one stream share: the subject up to the verb, and two headers."""
+
+    prefix: str
+    source: str
+    public_id: str
 
 
 class Relay:
@@ -69,42 +72,37 @@ class Relay:
 
     def _message(self, recorded: Recorded) -> tuple[str, bytes, dict[str, str]]:
         event = recorded.event
-        if isinstance(event, TaskEvent):
-            owner, app = self._addresses[recorded.stream]
-            public_id = ids.spell("tsk", recorded.stream)
-            verb = verb_of(event)
-        elif isinstance(event, AppPublished):
-            owner, app, public_id, verb = "system", event.app, ids.spell("app", recorded.stream), "published"
-        else:
-            owner, app, public_id, verb = "system", "access", ids.spell("tok", recorded.stream), _kind(recorded).split(".")[1]
+        address = self._addresses.get(recorded.stream) or _other_address(recorded)
+        fact_id = ids.spell("evt", recorded.id)
+        kind = _kind(recorded)
         headers = {
-            "Nats-Msg-Id": str(recorded.id),
+            "Nats-Msg-Id": fact_id,
             "ce-specversion": "1.0",
-            "ce-id": ids.spell("evt", recorded.id),
-            "ce-type": _kind(recorded),
-            "ce-source": f"{_SOURCE}/{recorded.namespace}",
-            "ce-subject": public_id,
+            "ce-id": fact_id,
+            "ce-type": kind,
+            "ce-source": address.source,
+            "ce-subject": address.public_id,
             "ce-time": recorded.at.isoformat(),
             "ce-sequence": str(recorded.version),
             "content-type": "application/json",
         }
-        return subjects.fact(recorded.namespace, owner, app, public_id, verb), recorded.data, headers
+        verb = verb_of(event) if isinstance(event, TaskEvent) else kind.split(".")[1]
+        return f"{address.prefix}.{verb}", recorded.data, headers
 
     async def _learn_addresses(self, events: list[Recorded]) -> None:
         known = self._addresses
         missing = set()
         for recorded in events:
-            event = recorded.event
-            if isinstance(event, TaskSubmitted):
-                known[recorded.stream] = _Address(event.owner, event.app)
+            if isinstance(recorded.event, TaskSubmitted):
+                known[recorded.stream] = _task_address(recorded.stream, recorded.namespace, recorded.event)
             elif recorded.stream in known:
                 known.move_to_end(recorded.stream)
-            elif isinstance(event, TaskEvent):
+            elif isinstance(recorded.event, TaskEvent):
                 missing.add(recorded.stream)
         if missing:
             for stream, first in (await self._log.load_first(list(missing))).items():
-                event = first.event
-                known[stream] = _Address(event.owner, event.app) if isinstance(event, TaskSubmitted) else _Address("system", "unknown")
+                if isinstance(first.event, TaskSubmitted):
+                    known[stream] = _task_address(stream, first.namespace, first.event)
         while len(known) > _ADDRESSES:
             known.popitem(last=False)
 
@@ -112,6 +110,21 @@ class Relay:
 def verb_of(event: TaskEvent) -> str:
     """The last token of a fact's subject: the status that it leads to, or what happened when the status stays as it was."""
     return "cancel_requested" if isinstance(event, TaskCancelRequested) else str(status_after(event))
+
+
+def _task_address(stream: UUID, namespace: str, event: TaskSubmitted) -> _Address:
+    public_id = ids.spell("tsk", stream)
+    return _Address(subjects.fact_prefix(namespace, event.owner, event.app, public_id), f"{_SOURCE}/{namespace}", public_id)
+
+
+def _other_address(recorded: Recorded) -> _Address:
+    """Where facts about apps, tokens and whatever a newer release may write are told."""
+    event, namespace = recorded.event, recorded.namespace
+    if isinstance(event, AppPublished):
+        app, public_id = event.app, ids.spell("app", recorded.stream)
+    else:
+        app, public_id = _kind(recorded).split(".")[0], ids.spell("tok", recorded.stream)
+    return _Address(subjects.fact_prefix(namespace, "system", app, public_id), f"{_SOURCE}/{namespace}", public_id)
 
 
 def _kind(recorded: Recorded) -> str:

@@ -234,9 +234,10 @@ async def test_a_setting_that_is_not_set(executors: Executors, app: Definition, 
     assert "TEST_CHAT_URL is not set" in failure.message
 
 
-async def test_a_base_url_that_is_none(executors: Executors, app: Definition, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEST_CHAT_URL", "not a url")
-    assert (await failing(executors, app)).error_type == "ProviderUnreachable"
+@pytest.mark.parametrize(("url", "error_type"), [("not a url", "ProviderUnreachable"), ("http://[::1", "InvalidURL")])
+async def test_a_base_url_that_is_none(executors: Executors, app: Definition, monkeypatch: pytest.MonkeyPatch, url: str, error_type: str) -> None:
+    monkeypatch.setenv("TEST_CHAT_URL", url)
+    assert (await failing(executors, app)).error_type == error_type
 
 
 @pytest.mark.parametrize("given", [{}, {"text": "x"}, None, "x"])

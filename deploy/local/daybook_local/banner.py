@@ -4,32 +4,51 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
-_NO_APP = "APP"
+import msgspec
+
+from daybook_local.probe import Served
+
+_SAMPLES: dict[str, Any] = {"string": "text", "integer": 1, "number": 1.5, "boolean": True, "array": [], "null": None}
 
 
-def banner(*, url: str, token: str, app: str | None, places: dict[str, str | Path], command: str = "daybook") -> str:
-    """The text, with commands that can be copied as they are when an app is known."""
-    name = app or _NO_APP
-    body = f'{{"app": "{name}", "input": {{}}}}'
-    curl = [
-        f"curl -sS {url}/v1/tasks",
-        f"-H {shlex.quote(f'Authorization: Bearer {token}')}",
-        f"-H 'Content-Type: application/json' -d {shlex.quote(body)}",
-    ]
-    lines = [
-        "",
-        f"Daybook is up at {url}",
-        "",
-        f"  token      {token}",
-        *(f"  {what:<10} {where}" for what, where in places.items()),
-        "",
-        "Submit a task:" if app else "No app is served yet: start again with MODULE:APP or a folder of apps. Then:",
-        "",
-        f"  {command} run {name} --watch",
-        f"  {curl[0]} \\\n    {curl[1]} \\\n    {curl[2]}",
-        "",
-        "Ctrl-C stops everything; the data stays.",
-        "",
-    ]
+def banner(*, url: str, token: str, served: Served | None, places: dict[str, str | Path], command: str = "daybook") -> str:
+    """The text, with commands that can be copied as they are when there is an app to run."""
+    lines = ["", f"Daybook is up at {url}", "", f"  token       {token}"]
+    lines += [f"  {what:<11} {where}" for what, where in places.items()]
+    lines += ["", *_how_to_submit(url, token, served, command), "", "Ctrl-C stops everything; the data stays.", ""]
     return "\n".join(lines)
+
+
+def example_input(schema: dict[str, Any]) -> dict[str, Any]:
+    """Values for what the schema requires. Only plain schemas are understood; for others it is a form to fill in."""
+    properties = schema.get("properties", {})
+    return {name: _sample(properties.get(name, {})) for name in schema.get("required", ())}
+
+
+def _sample(schema: dict[str, Any]) -> Any:
+    for given in ("examples", "enum"):
+        if schema.get(given):
+            return schema[given][0]
+    return schema.get("default", _SAMPLES.get(str(schema.get("type")), {}))
+
+
+def _how_to_submit(url: str, token: str, served: Served | None, command: str) -> list[str]:
+    if served is None:
+        return ["No app is served. Stop this and start it again with MODULE:APP or a folder of apps."]
+    given = example_input(served.input_schema)
+    words = [f"{name}={value}" if isinstance(value, str) else f"{name}:={_json(value)}" for name, value in given.items()]
+    body = _json({"app": served.app, "input": given})
+    return [
+        "Submit a task:",
+        "",
+        f"  {command} run {shlex.join([served.app, *words])} --watch",
+        "",
+        f"  curl -sS {url}/v1/tasks -H {shlex.quote(f'Authorization: Bearer {token}')} \\",
+        f"    -H 'Content-Type: application/json' -d {shlex.quote(body)}",
+    ]
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+from typing import Any
 
 import msgspec
 
 _TIMEOUT_SECONDS = 5.0
 
 
-class _App(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """An app of the catalogue, as far as an example needs it."""
+
+    app: str
+    input_schema: dict[str, Any]
 
 
-class _Apps(msgspec.Struct, frozen=True, kw_only=True):
-    items: list[_App] = []
+class _Catalogue(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[Served]
 
 
 class Api(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +47,13 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
         status, _ = await self._get("/v1/apps", token)
         return status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
 
-    async def find_app(self, token: str) -> str | None:
-        """The id of some app that can be run."""
+    async def find_app(self, token: str) -> Served | None:
+        """An app that can be run, if there is one: the one that asks for least, so that an example stays short."""
         status, body = await self._get("/v1/apps", token)
         if status != http.client.OK:
             return None
-        return next((app.id for app in msgspec.json.decode(body, type=_Apps).items), None)
+        apps = msgspec.json.decode(body, type=_Catalogue).items
+        return min(apps, key=lambda served: len(served.input_schema.get("required", ())), default=None)
 
     async def _get(self, path: str, token: str | None = None) -> tuple[int | None, bytes]:
         return await asyncio.to_thread(self._get_now, path, token)

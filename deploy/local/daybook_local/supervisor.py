@@ -100,6 +100,10 @@ class Supervisor:
         self._children.append(child)
         self._keepers.append(keeper)
 
+    def tell(self, text: str) -> None:
+        """Show something of our own among the lines of the children."""
+        self._console.say("daybook", text)
+
     def ask_stop(self, exit_code: int = 0) -> None:
         """Begin the end."""
         if not self._stop_asked.is_set():
@@ -126,7 +130,7 @@ class Supervisor:
 
     def _on_signal(self) -> None:
         if not self._stop_asked.is_set():
-            self._console.say("daybook", "stopping; once more to stop at once")
+            self.tell("stopping; once more to stop at once")
             self.ask_stop()
             return
         for child in self._children:
@@ -149,7 +153,7 @@ class Supervisor:
                 return
             if lives == 1 and code == USAGE_EXIT_CODE and isinstance(child, RunningService):
                 # It was called wrongly, with a module that does not exist for instance: again would end the same way.
-                self._console.say("daybook", f"{child.name} cannot run as asked; stopping everything")
+                self.tell(f"{child.name} cannot run as asked; stopping everything")
                 self.ask_stop(USAGE_EXIT_CODE)
                 return
             if loop.time() - began >= HEALTHY_AFTER_SECONDS:
@@ -161,7 +165,7 @@ class Supervisor:
     async def _start_again(self, child: Child, wait_seconds: float, why: str) -> bool:
         """Wait and start it, as often as it takes. False when the end was asked for meanwhile."""
         while True:
-            self._console.say("daybook", f"{child.name} {why}; starting it again in {wait_seconds:.1f} s")
+            self.tell(f"{child.name} {why}; starting it again in {wait_seconds:.1f} s")
             if await self._stopped_within(wait_seconds):
                 return False
             try:

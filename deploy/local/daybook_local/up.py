@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ from daybook_local.banner import banner
 from daybook_local.console import Console
 from daybook_local.nats import EmbeddedNats
 from daybook_local.postgres import EmbeddedPostgres
-from daybook_local.probe import Api, reachable
+from daybook_local.probe import Api, Served, reachable
 from daybook_local.processes import ServerFailed
 from daybook_local.services import Service
 from daybook_local.supervisor import StopAsked, Supervisor, wait_ready
@@ -107,9 +108,10 @@ async def _run(options: UpOptions, data: Path, services_lock: int, supervisor: S
         raise ServerFailed(f"the API was not ready within {_READY_SECONDS:.0f} s; its own lines say why") from None
     token = await supervisor.unless_stopped(_valid_token(data / "token", api, addresses.owner))
     with _announced(data / "env.json", api, token, addresses):
-        app = await supervisor.unless_stopped(_find_app(api, token, patient=bool(options.apps)))
+        served = await supervisor.unless_stopped(_find_app(api, token, patient=bool(options.apps)))
         places = addresses.places | {"data": data}
-        print(banner(url=api.url, token=token, app=app, places=places, command=_command(data, api, token)), flush=True)
+        command = _command(data, api, token)
+        print(banner(url=api.url, token=token, served=served, places=places, command=command), flush=True)
         await supervisor.stop_asked()
 
 
@@ -144,6 +146,8 @@ async def _prepare(options: UpOptions, data: Path, supervisor: Supervisor) -> Ad
         postgres = EmbeddedPostgres(data / "postgres")
         postgres.spawn()
         supervisor.keep(postgres)
+        if postgres.folder != data / "postgres":
+            supervisor.tell(f"PostgreSQL may not run as root, and its user cannot enter {data}; it uses {postgres.folder}")
     if options.nats_url is None:
         nats = EmbeddedNats(data / "nats")
         nats.spawn()
@@ -223,13 +227,15 @@ async def _valid_token(path: Path, api: Api, owner_url: str) -> str:
     from daybook.access import SCOPES, issue_token
 
     token = await issue_token(owner_url, NAMESPACE, OWNER, tuple(sorted(SCOPES)), LABEL)
+    if await api.refuses(token):  # Then it is not our database that this API reads.
+        raise ServerFailed(f"something else answers at {api.url}; choose another --port")
     folders.write_private(path, token)
     return token
 
 
-async def _find_app(api: Api, token: str, *, patient: bool) -> str | None:
+async def _find_app(api: Api, token: str, *, patient: bool) -> Served | None:
     """An app for the examples. Apps appear when the runner has published them, a moment after the API is ready."""
-    found: str | None = None
+    found: Served | None = None
 
     async def look() -> bool:
         nonlocal found
@@ -243,9 +249,10 @@ async def _find_app(api: Api, token: str, *, patient: bool) -> str | None:
 
 def _command(data: Path, api: Api, token: str) -> str:
     """How to call the command line from here; it looks for `.daybook` from the current folder upwards."""
+    program = "daybook" if shutil.which("daybook") else f"{sys.executable} -m daybook"
     if data.name == ".daybook" and data.parent in (Path.cwd(), *Path.cwd().parents):
-        return "daybook"
-    return f"DAYBOOK_URL={api.url} DAYBOOK_TOKEN={token} daybook"
+        return program
+    return f"DAYBOOK_URL={api.url} DAYBOOK_TOKEN={token} {program}"
 
 
 @contextlib.contextmanager

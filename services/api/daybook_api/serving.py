@@ -11,6 +11,7 @@ import uvicorn
 import uvloop
 
 from daybook import settings, telemetry
+from daybook.lifecycle import settle_memory
 
 from .wiring import Api
 
@@ -40,9 +41,10 @@ def serve(host: str, port: int) -> int:
     async def run() -> None:
         api = await Api.open(configured)
         config: Any = uvicorn.Config(
-            api.app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5, timeout_keep_alive=75, lifespan="off"
+            api.app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5, timeout_keep_alive=75, lifespan="off", proxy_headers=False
         )
         server = _Server(config, api)
+        settle_memory()
         try:
             await server.serve()
         finally:

@@ -7,7 +7,7 @@ import uvloop
 
 from daybook import settings, telemetry
 from daybook.bus.subjects import is_name
-from daybook.lifecycle import until_signal
+from daybook.lifecycle import settle_memory, until_signal
 
 from .lease import LeaseLost
 from .loading import LoadError, load
@@ -32,6 +32,7 @@ def serve(sources: list[str], queues: list[str], slots: int) -> int:
     async def run() -> int:
         runner = await Runner.open(configured, definitions, queues=names, slots=slots or configured.slots)
         runner.start()
+        settle_memory()
         ended = asyncio.create_task(until_signal())
         lease = asyncio.create_task(runner.lease.keep())
         await asyncio.wait((ended, lease), return_when=asyncio.FIRST_COMPLETED)

@@ -102,7 +102,7 @@ class Runner:
         """Finish or hand back what runs, give the lease up, disconnect."""
         await self.intake.drain(_DRAIN_SECONDS)
         await self._duties.stop()
-        await self._executors.__aexit__(None, None, None)
+        await self._executors.aclose()
         await self.lease.end()
         await self.bus.close()
         await self.log.close()

@@ -3,7 +3,7 @@
 import uvloop
 
 from daybook import settings, telemetry
-from daybook.lifecycle import until_signal
+from daybook.lifecycle import settle_memory, until_signal
 
 from .wiring import Scheduler
 
@@ -16,6 +16,7 @@ def serve() -> int:
     async def run() -> None:
         scheduler = await Scheduler.open(configured)
         scheduler.start()
+        settle_memory()
         try:
             await until_signal()
         finally:

@@ -41,9 +41,9 @@ def app_token(app: str) -> str:
     return f"x-{sha256(app.encode()).hexdigest()[:24]}"
 
 
-def fact(namespace: str, owner: str, app: str, public_id: str, verb: str) -> str:
-    """Where a fact is told. `verb` is the status that it leads to, or what happened when the status stays."""
-    return f"daybook.{_checked(namespace)}.{owner_token(owner)}.fact.{app_token(app)}.{public_id}.{verb}"
+def fact_prefix(namespace: str, owner: str, app: str, public_id: str) -> str:
+    """Where the facts of one stream are told, less the last token: the status that a fact leads to, or what happened when the status stays."""
+    return f"daybook.{_checked(namespace)}.{owner_token(owner)}.fact.{app_token(app)}.{public_id}"
 
 
 def live(namespace: str, owner: str, app: str, task_id: str) -> str:

@@ -31,6 +31,7 @@ STYLES: Final = {
     "error": "red",
     "cancelled": "magenta",
 }
+_WIDTHS: Final = {"ID": 30, "STATUS": 9, "WHEN": 8, "TOOK": 4, "EVENT": 17}
 
 
 def task_table(body: bytes) -> RenderableType:
@@ -136,9 +137,9 @@ def _tasks(tasks: list[TaskSummary]) -> Table:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for number, column in enumerate(columns):
-        # An id is for copying, so it is never cut; the rest gives way on a narrow terminal.
-        table.add_column(column, no_wrap=number == 0, overflow="ellipsis" if number else "fold")
+    for column in columns:
+        # On a narrow terminal the other columns give way: an id is for copying, a status is what is looked for.
+        table.add_column(column, no_wrap=column != "DATA", overflow="fold" if column == "DATA" else "ellipsis", min_width=_WIDTHS.get(column))
     return table
 
 

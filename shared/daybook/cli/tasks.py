@@ -63,16 +63,18 @@ def show(task_id: TaskId, /, *, common: Common = COMMON) -> int:
 
     from .tables import task_card
 
+    request = requests.get_task(resolve(task_id))
     with client_for(common) as client:
-        print_one(common.output, client.request(requests.get_task(resolve(task_id))).body, task_card)
+        print_one(common.output, client.request(request).body, task_card)
     return exits.OK
 
 
 @app.command
 def watch(task_id: TaskId, /, *, common: Common = COMMON) -> int:
     """Watch a task until it ends, then print its result. Ctrl-C detaches; the task goes on."""
+    resolved = resolve(task_id)
     with client_for(common) as client:
-        return follow(client, resolve(task_id), common.output)
+        return follow(client, resolved, common.output)
 
 
 @app.command
@@ -88,9 +90,10 @@ def wait(
 
     from .tables import task_line
 
+    resolved = resolve(task_id)
     seconds = None if timeout is None else parse_span(timeout).total_seconds()
     with client_for(common) as client:
-        task = client.tasks.wait(resolve(task_id), seconds)
+        task = client.tasks.wait(resolved, seconds)
         print_one(common.output, client.request(requests.get_task(task.id)).body, task_line)
     return exits.of_status(task.status)
 
@@ -121,8 +124,9 @@ def events(task_id: TaskId, /, *, common: Common = COMMON) -> int:
 
     from .tables import event_table
 
+    request = requests.list_events(resolve(task_id))
     with client_for(common) as client:
-        print_many(common.output, [client.request(requests.list_events(resolve(task_id))).body], event_table)
+        print_many(common.output, [client.request(request).body], event_table)
     return exits.OK
 
 
@@ -139,8 +143,9 @@ def cancel(
 
     from .tables import task_line
 
+    request = requests.cancel_task(resolve(task_id), reason=reason)
     with client_for(common) as client:
-        reply = client.request(requests.cancel_task(resolve(task_id), reason=reason))
+        reply = client.request(request)
         print_one(common.output, reply.body, task_line)
         if reply.status == 202:
             say("it is running; its runner has been asked to stop it")
@@ -164,8 +169,8 @@ def reschedule(
     if (at is None) == (in_ is None):
         raise Complaint("give either --at or --in")
     run_at = None if at is None else parse_instant(at)
+    request = requests.reschedule_task(resolve(task_id), run_at=run_at, delay=in_)
     with client_for(common) as client:
-        request = requests.reschedule_task(resolve(task_id), run_at=run_at, delay=in_)
         print_one(common.output, client.request(request).body, task_line)
     return exits.OK
 

@@ -17,7 +17,7 @@ AppKind: TypeAlias = Literal["chat", "http", "nats", "python", "command"]
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
 
 
-class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Where a payload is and how to know it again: `digest` is hex SHA-256 over salt and bytes; `blob` is true when the bytes
     are in the blob store under that digest rather than in the event's own payload."""
 
@@ -27,7 +27,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     blob: bool = False
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How a task is to be tried. `timeout_seconds` bounds one attempt."""
 
     max_attempts: int = 1
@@ -35,7 +35,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     delivery: Delivery = "at_least_once"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", gc=False):
     """What every fact records: who (`actor`), why (`reason`), and what led to it (`correlation` and `causation` ids)."""
 
     actor: str = ""

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
+import msgspec
+
 from ..domain.events import Event
 
 LANES: Final = 64
@@ -63,7 +65,7 @@ class Unreadable(NamedTuple):
     error: str
 
 
-class Recorded(NamedTuple):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """One event of the log. `data` is the fact as stored (JSON); `event` the same, decoded; `payload` only where it was asked for."""
 
     lane: int
