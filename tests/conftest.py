@@ -6,11 +6,12 @@ nats-server, so a test that needs them to itself asks for `nats_server`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,8 +19,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from daybook_local import folders
 from daybook_local.nats import EmbeddedNats
 from daybook_local.postgres import EmbeddedPostgres
+from daybook_local.processes import ServerFailed
 
 TEMPLATE = "daybook_template"
 ROLES = ("daybook_api", "daybook_scheduler", "daybook_runner", "daybook_projector", "daybook_janitor", "daybook_guest")
@@ -32,6 +35,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def session_folder() -> Iterator[Path]:
     """A folder for the servers of the whole session."""
+    _remove_leftovers()
     with _open_folder() as place:
         yield place
 
@@ -103,15 +107,26 @@ def url_as(postgres: EmbeddedPostgres, database_url: str) -> Callable[[str], str
     return lambda role: postgres.url(database, user=role, password=ROLE_PASSWORDS[role])
 
 
-@contextmanager
+@contextlib.contextmanager
 def _open_folder() -> Iterator[Path]:
     """A temporary folder that other users can pass through, as PostgreSQL needs when we are root; pytest's are closed."""
     folder = Path(tempfile.mkdtemp(prefix="daybook-test-", dir=_memory()))
     folder.chmod(0o711)
+    held = folders.take_lock(folder / "held", patience_seconds=1, refusal=f"{folder} is somebody else's")
     try:
         yield folder
     finally:
         shutil.rmtree(folder)
+        os.close(held)
+
+
+def _remove_leftovers() -> None:
+    """Remove the folders of sessions that were killed: they take room in memory, and nobody holds them any more."""
+    for mark in Path(_memory() or tempfile.gettempdir()).glob("daybook-test-*/held"):
+        with contextlib.suppress(ServerFailed, PermissionError):
+            held = folders.take_lock(mark, patience_seconds=0, refusal="in use")
+            shutil.rmtree(mark.parent)
+            os.close(held)
 
 
 def _memory() -> Path | None:

@@ -31,8 +31,8 @@ def test_the_result_is_on_stdout_and_the_rest_on_stderr(api: FakeApi, daybook: D
         "progress 30/100 30% resizing",
         "info    part n=1",
         "once upon",
-        "success",
         "a time",
+        "success",
         f"{TASK_ID} success after 3.2s",
     ]
 

@@ -52,6 +52,8 @@ _FAST = {
     # What was committed is with the operating system, so it survives `kill -9` of every process, but not a power cut.
     "fsync": "off",
     "full_page_writes": "off",
+    # Shared memory in the data folder, so that a server that is killed for good leaves nothing elsewhere.
+    "dynamic_shared_memory_type": "mmap",
     # Cheap logins: tests open many connections, and the password is random anyway.
     "scram_iterations": "1",
 }

@@ -4,21 +4,19 @@ import asyncio
 import ipaddress
 import sys
 from types import FrameType
-from typing import Any
 
 import structlog
 import uvicorn
 import uvloop
 
 from daybook import settings, telemetry
-from daybook.lifecycle import settle_memory
 
 from .wiring import Api
 
 log = structlog.get_logger()
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Ends the streams when asked to stop: uvicorn waits for open responses, and a watched task may take a day."""
 
     def __init__(self, config: uvicorn.Config, api: Api) -> None:
@@ -28,6 +26,20 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._api.gateway.hub.close()
         super().handle_exit(sig, frame)
+
+
+def configuration(api: Api, host: str, port: int) -> uvicorn.Config:
+    """How the API is served."""
+    return uvicorn.Config(
+        api.app,  # type: ignore[arg-type]  # Litestar's scope types are its own
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=75,
+        lifespan="off",
+    )
 
 
 def serve(host: str, port: int) -> int:
@@ -40,13 +52,8 @@ def serve(host: str, port: int) -> int:
 
     async def run() -> None:
         api = await Api.open(configured)
-        config: Any = uvicorn.Config(
-            api.app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5, timeout_keep_alive=75, lifespan="off", proxy_headers=False
-        )
-        server = _Server(config, api)
-        settle_memory()
         try:
-            await server.serve()
+            await Server(configuration(api, host, port), api).serve()
         finally:
             await asyncio.shield(api.stop())
 

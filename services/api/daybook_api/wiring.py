@@ -66,7 +66,7 @@ class Api:
 
         follow = partial(Follower, log=event_log, reader=reader, holder=ids.spell("run", ids.new_id()))
         relay = follow("relay", Relay(event_log, bus), connect=connect_as("daybook_api"), save_every_seconds=0.5)
-        projector = follow(FOLLOWER, Projector(), connect=connect_as("daybook_projector"))
+        projector = follow(FOLLOWER, Projector(), connect=connect_as("daybook_projector"), gather_seconds=0.05)
         duties = Duties()
         duties.add("bus", bus.run)
         duties.add("hub", hub.run)

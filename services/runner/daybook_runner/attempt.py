@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from daybook import clock, ids
+from daybook import clock
 from daybook.context import Context
 from daybook.domain.commands import AnyCommand, ConfirmCancel, Fail, Release, Succeed
 from daybook.domain.events import TaskEvent
@@ -33,6 +33,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """A claimed task."""
 
     stream: UUID
+    task_id: str
+    """The stream, as it is spelled in public."""
     namespace: str
     task: Task
     definition: Definition
@@ -62,13 +64,7 @@ class Attempts:
 
     async def run(self, attempt: Attempt) -> None:
         """Execute and report. Ends by itself once the report is recorded or refused."""
-        voice = self._output.voice(
-            namespace=attempt.namespace,
-            owner=attempt.task.owner,
-            app=attempt.task.app,
-            task=attempt.stream,
-            attempt=attempt.task.attempt,
-        )
+        voice = self._output.voice(attempt)
         outcome: Outcome | None = None
         try:
             if attempt.stream not in self._stopping:
@@ -91,17 +87,16 @@ class Attempts:
             content = await self._log.get_blob(task.input.digest)
         if content is None:
             return Failure(error_type="InputErased", message="the input was erased before the task ran")
-        task_id = ids.spell("tsk", attempt.stream)
         seconds = task.policy.timeout_seconds
         context = Context(
-            task_id=task_id,
+            task_id=attempt.task_id,
             attempt=task.attempt,
             emit=emit,
             loop=asyncio.get_running_loop(),
             deadline=None if seconds is None else clock.after(seconds),
         )
         call = Call(
-            task_id=task_id,
+            task_id=attempt.task_id,
             attempt=task.attempt,
             definition=attempt.definition,
             input=msgspec.json.decode(content),

@@ -6,6 +6,7 @@ is asked again soon. Everything that one round of bells names is loaded by one q
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -13,7 +14,7 @@ import msgspec
 import structlog
 from nats.aio.msg import Msg
 
-from daybook import clock
+from daybook import clock, ids
 from daybook.bus.jetstream import Bus
 from daybook.bus.messages import decode_bell
 from daybook.bus.topology import WORK, consumer_of
@@ -142,7 +143,7 @@ class Intake:
         if wanted:
             streams = await self._log.load_many(list(wanted))
             claims = [claim for claim in map(self._claimable, streams.values()) if claim is not None]
-            await asyncio.gather(*(self._claim_one(attempt, event) for attempt, event in claims))
+            await self._claim_all(claims)
         for message in heard:
             await message.ack()
 
@@ -163,6 +164,7 @@ class Intake:
         return (
             Attempt(
                 stream=recorded[0].stream,
+                task_id=ids.spell("tsk", recorded[0].stream),
                 namespace=recorded[0].namespace,
                 task=task,
                 definition=definition,
@@ -171,15 +173,22 @@ class Intake:
             event,
         )
 
-    async def _claim_one(self, attempt: Attempt, event: TaskEvent) -> None:
-        try:
-            appended = await self._log.append(attempt.stream, attempt.task.version + 1, event, namespace=attempt.namespace)
-        except Conflict:
-            return  # somebody else has it
-        claimed = msgspec.structs.replace(attempt, task=evolve(attempt.task, event, appended.at))
-        running = asyncio.create_task(self._attempts.run(claimed))
-        self._running[attempt.stream] = running
-        running.add_done_callback(lambda done: self._ended(attempt.stream, done))
+    async def _claim_all(self, claims: list[tuple[Attempt, TaskEvent]]) -> None:
+        """Append all claims at once, and start those that won. One that lost its race is somebody else's now."""
+        appends = [
+            self._log.append(attempt.stream, attempt.task.version + 1, event, namespace=attempt.namespace) for attempt, event in claims
+        ]
+        if appends:
+            await asyncio.wait(appends)
+        for (attempt, event), append in zip(claims, appends, strict=True):
+            try:
+                appended = append.result()
+            except Conflict:
+                continue
+            claimed = msgspec.structs.replace(attempt, task=evolve(attempt.task, event, appended.at))
+            running = asyncio.create_task(self._attempts.run(claimed))
+            self._running[attempt.stream] = running
+            running.add_done_callback(partial(self._ended, attempt.stream))
 
     def _ended(self, stream: UUID, done: "asyncio.Task[None]") -> None:
         self._running.pop(stream, None)

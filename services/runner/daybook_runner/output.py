@@ -6,14 +6,16 @@ message carries the gap in its number.
 
 import asyncio
 from collections import deque
-from typing import Any, Final
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from daybook import clock, ids
+from daybook import clock
 from daybook.bus import subjects
 from daybook.bus.jetstream import Bus
+
+if TYPE_CHECKING:
+    from .attempt import Attempt
 
 _BOUND: Final = 20_000
 _LARGEST_BYTES: Final = 256 * 1024
@@ -30,9 +32,9 @@ class Output:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    def voice(self, *, namespace: str, owner: str, app: str, task: UUID, attempt: int) -> "Voice":
+    def voice(self, attempt: "Attempt") -> "Voice":
         """The way for one attempt to speak."""
-        return Voice(self, subjects.live(namespace, owner, app, ids.spell("tsk", task)), attempt)
+        return Voice(self, attempt)
 
     def push(self, subject: str, message: bytes) -> None:
         """Queue one message."""
@@ -66,17 +68,21 @@ class Voice:
 
     __slots__ = ("_attempt", "_output", "_subject", "said")
 
-    def __init__(self, output: Output, subject: str, attempt: int) -> None:
+    def __init__(self, output: Output, attempt: "Attempt") -> None:
         self._output = output
-        self._subject = subject
         self._attempt = attempt
+        self._subject = ""  # most attempts say nothing
         self.said = 0
 
     def emit(self, type: str, fields: dict[str, Any]) -> None:
         """Say one thing; the shape of a live message is its type, attempt, number and time, and the fields of that type."""
         self.said += 1
-        message = _ENCODE({"type": type, "attempt": self._attempt, "n": self.said, "at": clock.now(), **fields})
+        if not self._subject:
+            task = self._attempt.task
+            self._subject = subjects.live(self._attempt.namespace, task.owner, task.app, self._attempt.task_id)
+        number = self._attempt.task.attempt
+        message = _ENCODE({"type": type, "attempt": number, "n": self.said, "at": clock.now(), **fields})
         if len(message) > _LARGEST_BYTES:
             note = {"level": "warning", "message": f"a {type} of {len(message)} bytes was too large to show", "fields": {}}
-            message = _ENCODE({"type": "log", "attempt": self._attempt, "n": self.said, "at": clock.now(), **note})
+            message = _ENCODE({"type": "log", "attempt": number, "n": self.said, "at": clock.now(), **note})
         self._output.push(self._subject, message)

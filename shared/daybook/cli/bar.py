@@ -41,9 +41,8 @@ class Bar:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
+        self._finish_line()
         self._live.stop()
-        if self._streamed.rest:
-            self._console.print(Text(self._streamed.rest))
 
     def show(self, event: WatchEvent, /) -> None:
         """Move the bar, or let a line scroll by above it."""
@@ -62,6 +61,7 @@ class Bar:
                 self._print(event, "dim")
             case _:
                 self._status(str(event.data.get("status", event.type.removeprefix("task."))))
+                self._finish_line()
                 self._print(event, "dim")
 
     def _status(self, status: str) -> None:
@@ -79,6 +79,11 @@ class Bar:
             self._console.print(Text(line))
         rest = self._streamed.rest
         self._live.update(Group(Text(rest), self._progress) if rest else self._progress)
+
+    def _finish_line(self) -> None:
+        if self._streamed.rest:
+            self._live.update(self._progress)
+            self._console.print(Text(self._streamed.take_rest()))
 
     def _print(self, event: WatchEvent, style: str) -> None:
         line = described(event)

@@ -2,7 +2,7 @@
 
 0  success          3  cancelled        6  conflict
 1  task error       4  not authorized   7  unreachable or unavailable
-2  usage            5  not found        124  the wait timed out, 130  interrupted
+2  usage            5  not found        124  the wait timed out, 130  interrupted, 141  stdout was closed
 """
 
 import sys

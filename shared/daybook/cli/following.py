@@ -52,6 +52,6 @@ def tell_end(task: "TaskDetail") -> None:
     nuance = f" ({clean(task.reason)})" if task.reason else ""
     say(f"{task.id} {task.status}{took}{nuance}")
     if task.error is not None:
-        if task.error.traceback:
-            say(clean(task.error.traceback.rstrip()))
-        say(clean(f"{task.error.type}: {task.error.message}"))
+        last = f"{task.error.type}: {task.error.message}"
+        trace = (task.error.traceback or "").rstrip()
+        say(clean(trace if trace.endswith(last) else f"{trace}\n{last}".lstrip()))

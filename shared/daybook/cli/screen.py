@@ -56,8 +56,7 @@ class Lines:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
-        if self._streamed.rest:
-            self._say(self._streamed.rest)
+        self._finish_line()
 
     def show(self, event: WatchEvent, /) -> None:
         """Print the event, if there is something to say about it."""
@@ -65,7 +64,13 @@ class Lines:
             for whole in self._streamed.add(str(event.data.get("text", ""))):
                 self._say(whole)
         elif (line := described(event)) is not None:
+            if event.type.startswith("task."):
+                self._finish_line()
             self._say(line)
+
+    def _finish_line(self) -> None:
+        if self._streamed.rest:
+            self._say(self._streamed.take_rest())
 
     @staticmethod
     def _say(line: str) -> None:
@@ -83,6 +88,11 @@ class Streamed:
         *lines, self.rest = (self.rest + clean(text)).split("\n")
         return lines
 
+    def take_rest(self) -> str:
+        """The line that is not complete, as if it were."""
+        rest, self.rest = self.rest, ""
+        return rest
+
 
 def described(event: WatchEvent) -> str | None:
     """The event in one line of plain text; None for those with nothing to say."""
@@ -98,7 +108,7 @@ def described(event: WatchEvent) -> str | None:
         case "action":
             return clean(f"action {msgspec.json.encode(data).decode()}")
         case "reconnecting":
-            return clean(f"connection lost ({data['error']}), reconnecting")
+            return "connection lost, reconnecting"
         case "gap":
             return "some of the live output is too old to be shown"
         case "end":

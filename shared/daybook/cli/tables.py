@@ -31,7 +31,8 @@ STYLES: Final = {
     "error": "red",
     "cancelled": "magenta",
 }
-_WIDTHS: Final = {"ID": 30, "STATUS": 9, "WHEN": 8, "TOOK": 4, "EVENT": 17}
+_RIGID: Final = frozenset({"ID", "STATUS", "WHEN", "TOOK", "#", "AFTER", "EVENT"})
+_LONGEST_NUANCE: Final = 20
 
 
 def task_table(body: bytes) -> RenderableType:
@@ -61,7 +62,7 @@ def task_card(body: bytes) -> RenderableType:
     if task.labels:
         card.add_row("labels", _text("  ".join(f"{name}={value}" for name, value in task.labels.items())))
     for name, at in (
-        ("due", task.run_at),
+        ("due" if task.status == "scheduled" else "run at", task.run_at),
         ("submitted", task.submitted_at),
         ("started", task.started_at),
         ("finished", task.finished_at),
@@ -90,12 +91,14 @@ def error_text(failure: Failure) -> Text:
 def event_table(body: bytes) -> RenderableType:
     """Everything that happened to a task, oldest first, with the time since the first event."""
     events = msgspec.json.decode(body, type=EventPage).items
-    table = _table("#", "AT", "+", "EVENT", "DATA")
+    table = _table("#", "AFTER", "EVENT", "WHAT")
     for event in events:
         since = span((event.at - events[0].at).total_seconds())
-        at = event.at.isoformat(sep=" ", timespec="milliseconds")
-        table.add_row(str(event.version), at, since, event.kind, _value(_told(event)))
-    return table
+        table.add_row(str(event.version), since, event.kind, _text(_told(event)))
+    if not events:
+        return table
+    first = events[0].at.isoformat(sep=" ", timespec="milliseconds")
+    return Group(table, Text(f"first at {first}; -o json tells all", style="dim"))
 
 
 def app_table(body: bytes) -> RenderableType:
@@ -138,8 +141,8 @@ def _tasks(tasks: list[TaskSummary]) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        # On a narrow terminal the other columns give way: an id is for copying, a status is what is looked for.
-        table.add_column(column, no_wrap=column != "DATA", overflow="fold" if column == "DATA" else "ellipsis", min_width=_WIDTHS.get(column))
+        # On a narrow terminal the others give way: an id is for copying, a status is what is looked for.
+        table.add_column(column, no_wrap=column in _RIGID, overflow="fold")
     return table
 
 
@@ -152,8 +155,10 @@ def _card() -> Table:
 
 def _status(task: TaskSummary) -> Text:
     text = Text(task.status, style=STYLES.get(task.status, ""))
-    nuance = task.error_type or task.reason
-    return text.append(clean(f" {nuance}"), style="dim") if nuance else text
+    nuance = clean(task.error_type or task.reason or "")
+    if len(nuance) > _LONGEST_NUANCE:
+        nuance = nuance[: _LONGEST_NUANCE - 1] + "…"
+    return text.append(f" {nuance}", style="dim") if nuance else text
 
 
 def _took(task: TaskSummary, now: datetime) -> str:
@@ -162,8 +167,20 @@ def _took(task: TaskSummary, now: datetime) -> str:
     return span(((task.finished_at or now) - task.started_at).total_seconds())
 
 
-def _told(event: EventView) -> dict[str, Any]:
-    return {name: value for name, value in event.data.items() if value not in (None, {}, [])}
+def _told(event: EventView) -> str:
+    """The fact in `name=value` words; payloads by their size, and nothing that only machines compare."""
+    told = []
+    for name, value in event.data.items():
+        match value:
+            case None | {} | []:
+                continue
+            case {"size_bytes": size, "media_type": media_type}:
+                told.append(f"{name}={size} bytes of {media_type}")
+            case str():
+                told.append(f"{name}={value}")
+            case _:
+                told.append(f"{name}={msgspec.json.encode(value).decode()}")
+    return "  ".join(each for each in told if not each.startswith("fingerprint="))
 
 
 def _value(value: Any) -> Text:

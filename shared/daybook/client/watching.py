@@ -58,7 +58,7 @@ class Watch:
         """A connection stands. 204 says that the task had ended and that everything about it has been seen."""
         self._connected = True
         self._got_on = False
-        pass
+        self.ended = status == 204
 
     def take(self, frame: Frame) -> WatchEvent | None:
         """The event in this frame, or None when it carries nothing to see."""

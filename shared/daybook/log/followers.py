@@ -7,6 +7,7 @@ A page that fails is tried event by event; a stream whose event cannot be digest
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, Protocol
@@ -23,6 +24,7 @@ from .sql import statements
 LEASE: Final = timedelta(seconds=6)
 _RENEW_SECONDS: Final = 2.0
 _ACQUIRE_SECONDS: Final = 1.0
+_GATHERED: Final = 2000
 _SQL: Final = statements("daybook.log")
 
 log = structlog.get_logger()
@@ -58,10 +60,12 @@ class Follower:
         connect: Callable[[], Awaitable[Connection]],
         holder: str,
         save_every_seconds: float = 0.0,
+        gather_seconds: float = 0.0,
         on_applied: Callable[[], None] = lambda: None,
     ) -> None:
         """`connect` makes the connection that the effects and the cursor are written with. The cursor is saved with each effect in Postgres, and otherwise
-        every `save_every_seconds`. `on_applied` is called when an effect is there to see."""
+        every `save_every_seconds`. With `gather_seconds`, events that come within that time of the last effect wait for its end, so that under load one effect serves
+        many events; the first after a pause never waits. `on_applied` is called when an effect is there to see."""
         self.name = name
         self._handler = handler
         self._log = log
@@ -70,6 +74,8 @@ class Follower:
         self._holder = holder
         self._save_every = save_every_seconds
         self._on_applied = on_applied
+        self._gather = gather_seconds
+        self._applied_at = 0.0
         self._parked: set[UUID] = set()
         self._epoch = 0
 
@@ -81,13 +87,13 @@ class Follower:
             cursor = await self._handler.begin(connection) or cursor
             await self._retry_parked(connection, cursor)
             await self._follow(connection, cursor)
+        except asyncio.CancelledError:
+            # A clean stop: another process, or this one's next start, takes over at once instead of waiting for the lease to run out.
+            with contextlib.suppress(*LOST):
+                await connection.execute(_SQL["release"], self.name, self._holder, self._epoch, timeout=1)
+            raise
         finally:
-            if not connection.is_closed():
-                connection.terminate()
-
-    async def release(self, connection: Connection) -> None:
-        """Let another process take over at once."""
-        await connection.execute(_SQL["release"], self.name, self._holder, self._epoch)
+            connection.terminate()
 
     async def _acquire(self, connection: Connection) -> Cursor:
         while True:
@@ -103,12 +109,13 @@ class Follower:
         saved_at = loop.time()
         saved = cursor
         while True:
-            page = await self._reader.page_after(cursor, self._save_every if saved != cursor else _RENEW_SECONDS)
+            page = await self._gathered(cursor, self._save_every if saved != cursor else _RENEW_SECONDS)
             if page.events and self._handler.in_transaction:
                 effect = await self._apply_in_transaction(connection, page)
             else:
                 effect = bool(page.events) and await self._apply(connection, page)
             cursor = page.after
+            self._applied_at = loop.time()
             due = loop.time() - saved_at >= self._save_every
             if effect and self._handler.in_transaction:
                 saved, saved_at = cursor, loop.time()
@@ -116,6 +123,15 @@ class Follower:
             elif due or not page.events:
                 await self._save(connection, cursor)
                 saved, saved_at = cursor, loop.time()
+
+    async def _gathered(self, cursor: Cursor, wait_seconds: float) -> Page:
+        page = await self._reader.page_after(cursor, wait_seconds)
+        loop = asyncio.get_running_loop()
+        ready_at = self._applied_at + self._gather
+        while page.events and len(page.events) < _GATHERED and (remaining := ready_at - loop.time()) > 0:
+            more = await self._reader.page_after(page.after, remaining)
+            page = Page(page.before, page.events + more.events, more.after)
+        return page
 
     async def _apply_in_transaction(self, connection: Connection, page: Page) -> bool:
         try:
