@@ -17,6 +17,7 @@ from nats.js.errors import NoStreamResponseError, NotFoundError
 from . import ids
 from .bus import subjects
 from .bus.jetstream import Bus
+from .bus.pages import Message, publish_page
 from .bus.topology import FACTS
 from .domain.events import AppPublished, TaskCancelRequested, TaskEvent, TaskSubmitted, kind_of
 from .domain.status import status_after
@@ -57,8 +58,7 @@ class Relay:
         js = await self._bus.jetstream()
         messages = [self._message(recorded) for recorded in events]
         try:
-            for subject, body, headers in messages[:-1]:
-                await nats.publish(subject, body, headers=headers)
+            await publish_page(nats, messages[:-1])
             subject, body, headers = messages[-1]
             acknowledgement = await js.publish(subject, body, headers=headers, stream=FACTS)
             if acknowledgement.seq != self._last_sequence + len(messages):
@@ -70,7 +70,7 @@ class Relay:
             raise
         return True
 
-    def _message(self, recorded: Recorded) -> tuple[str, bytes, dict[str, str]]:
+    def _message(self, recorded: Recorded) -> Message:
         event = recorded.event
         address = self._addresses.get(recorded.stream) or _other_address(recorded)
         fact_id = ids.spell("evt", recorded.id)
