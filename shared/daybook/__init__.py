@@ -2,8 +2,9 @@
 
     from daybook import App, Client
 
-`App` is for whoever offers something to run, `Client` for whoever wants it run. Importing this package does nothing and connects to nothing; each name is loaded when it is first used,
-since a command line should not wait for an HTTP client it may not need.
+`App` is for whoever offers something to run, `Client` for whoever wants it run. Importing this package does nothing and
+connects to nothing; each name is loaded when it is first used, since a command line should not wait for an HTTP client
+it may not need.
 """
 
 from importlib import import_module

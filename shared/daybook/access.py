@@ -1,6 +1,8 @@
-"""Bearer tokens: `dbk_`, the id of the token's stream, and a secret. Only the SHA-256 of the secret is kept, as the payload of `TokenIssued`.
+"""Bearer tokens: `dbk_`, the id of the token's stream, and a secret. Only the SHA-256 of the secret is kept, as the
+payload of `TokenIssued`.
 
-A token is looked up by its id and checked by its secret, so a wrong one costs one read and tells nothing. Namespace and owner come from the token and from nowhere else.
+A token is looked up by its id and checked by its secret, so a wrong one costs one read and tells nothing. Namespace and
+owner come from the token and from nowhere else.
 """
 
 from datetime import datetime
@@ -35,7 +37,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 async def issue_token(
     database_url: str, namespace: str, owner: str, scopes: tuple[str, ...], label: str, expires_at: datetime | None = None
 ) -> str:
-    """Make a token and return it; it is shown this once. Needs the right of the database's owner. Raises ValueError for a bad name or scope."""
+    """Make a token and return it; it is shown this once. Needs the right of the database's owner. Raises ValueError for
+    a bad name or scope."""
     if not is_name(namespace):
         raise ValueError(f"a namespace is named with 1 to 32 of a-z, 0-9, _ and -, not {namespace!r}")
     if not 1 <= len(owner) <= 128 or not owner.isprintable():

@@ -1,6 +1,7 @@
 """The heart: load, fold, decide, append. Every command of every door goes through here.
 
-A conflict means that somebody else was faster: then the stream is loaded and the command decided again on what is there now. It is never appended again as it was.
+A conflict means that somebody else was faster: then the stream is loaded and the command decided again on what is there
+now. It is never appended again as it was.
 """
 
 from collections.abc import Callable
@@ -35,9 +36,11 @@ async def handle(
     permits: Callable[[list[Recorded], Task], Refusal | None],
     payload: bytes | None = None,
 ) -> Handled | Refusal:
-    """Carry out a command on an existing task. `permits` sees the loaded stream and may refuse (somebody else's task, a version precondition).
+    """Carry out a command on an existing task. `permits` sees the loaded stream and may refuse (somebody else's task, a
+    version precondition).
 
-    Raises `LogUnavailable` when the database stays away, `StreamUnreadable` for a stream from the future."""
+    Raises `LogUnavailable` when the database stays away, `StreamUnreadable` for a stream from the future.
+    """
     for _ in range(_TRIES):
         recorded = await log.load(stream)
         task = fold(events_of(recorded))

@@ -1,7 +1,8 @@
-"""The duties of a process: long-running coroutines, each restarted with backoff when it ends by an error, all ended together.
+"""The duties of a process: long-running coroutines, each restarted with backoff when it ends by an error, all ended
+together.
 
-A duty does not catch what it cannot handle: it crashes, the crash is logged with its name, and it starts afresh. That is the one place where errors of background work are
-caught.
+A duty does not catch what it cannot handle: it crashes, the crash is logged with its name, and it starts afresh. That
+is the one place where errors of background work are caught.
 """
 
 import asyncio
@@ -45,7 +46,9 @@ class Duties:
 def settle_memory() -> None:
     """Called once a service is up: what is there now stays, and the collector need not look at it again.
 
-    Nearly everything a service makes per task is freed by its reference count; with the interpreter's default thresholds the search for cycles took a fifth of the API's time."""
+    Nearly everything a service makes per task is freed by its reference count; with the interpreter's default
+    thresholds the search for cycles took a fifth of the API's time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

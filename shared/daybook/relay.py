@@ -1,10 +1,11 @@
 """The relay: every committed event, once more, on NATS. The only publisher of facts.
 
-At least once, in the order of each stream. Each fact is a CloudEvent in binary mode (the NATS protocol binding of CloudEvents 1.0): its attributes are headers, its body is the event's
-`data` as the log keeps it. `Nats-Msg-Id` is the event's id, so what is told twice within half a minute is stored once.
+At least once, in the order of each stream. Each fact is a CloudEvent in binary mode (the NATS protocol binding of
+CloudEvents 1.0): its attributes are headers, its body is the event's `data` as the log keeps it. `Nats-Msg-Id` is the
+event's id, so what is told twice within half a minute is stored once.
 
-A page travels with one acknowledgement: all its messages but the last go out without asking, and the last one's sequence number tells whether all arrived. If
-the count is off, the page is sent again with an acknowledgement each.
+A page travels with one acknowledgement: all its messages but the last go out without asking, and the last one's
+sequence number tells whether all arrived. If the count is off, the page is sent again with an acknowledgement each.
 """
 
 import asyncio

@@ -101,7 +101,7 @@ def _too_deep(pointer: str) -> Problem:
 
 
 def _is_deeper(body: bytes, depth: int) -> bool:
-    """Whether well-formed JSON is nested deeper than that. Ten milliseconds for a mebibyte, all of it in C."""
+    """Whether well-formed JSON is nested deeper than that; told without a step of Python a byte."""
     unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     outside_of_text = b"".join(unescaped.split(b'"')[::2])
     steps = memoryview(outside_of_text.translate(_STEPS, _NOT_BRACKETS)).cast("b")

@@ -24,6 +24,7 @@ from daybook.domain.refusals import (
     VersionMismatch,
 )
 from daybook.domain.status import TERMINAL, Status
+from daybook.log.connections import LOST
 from daybook.log.envelope import LogUnavailable, StreamUnreadable
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -125,8 +126,8 @@ class Problem(Exception):
         """The HTTP status."""
         return CODES[self.code].status
 
-    def details(self, instance: str, request_id: str) -> ProblemDetails:
-        """The body to send."""
+    def details(self, instance: str) -> ProblemDetails:
+        """The body to send, with a new request id."""
         return ProblemDetails(
             type=f"urn:daybook:problem:{self.code}",
             title=CODES[self.code].title,
@@ -134,7 +135,7 @@ class Problem(Exception):
             detail=self.detail,
             instance=instance,
             code=self.code,
-            request_id=request_id,
+            request_id=ids.spell("evt", ids.new_id()).removeprefix("evt_"),
             errors=self.errors,
             hint=self.hint,
             error=msgspec.UNSET if self.error is None else self.error,
@@ -173,10 +174,10 @@ def of_exception(error: Exception) -> Problem:
             return Problem(code, headers=headers)
         case LogUnavailable():
             return Problem("unavailable", hint="Send the request again with the same Idempotency-Key.", headers={"Retry-After": "1"})
-        case OSError() | TimeoutError():
-            return Problem("unavailable", headers={"Retry-After": "1"})
         case StreamUnreadable():
             return Problem("unavailable", "This task was written by a newer release than this one.", headers={"Retry-After": "60"})
+        case _ if isinstance(error, LOST):
+            return Problem("unavailable", headers={"Retry-After": "1"})
         case _:
             return Problem("internal-error")
 
@@ -184,15 +185,22 @@ def of_exception(error: Exception) -> Problem:
 def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Litestar's exception handler: every error there is, as a problem."""
     problem = of_exception(error)
-    request_id = ids.spell("evt", ids.new_id()).removeprefix("evt_")
-    if problem.status >= 500:
-        log.error("request.failed", request_id=request_id, code=problem.code, method=request.method, path=request.url.path, exc_info=error)
+    details = problem.details(request.url.path)
+    tell(details, error)
     return Response(
-        msgspec.json.encode(problem.details(request.url.path, request_id)),
+        msgspec.json.encode(details),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
-        headers={"X-Request-Id": request_id, **problem.headers},
+        headers={"X-Request-Id": details.request_id, **problem.headers},
     )
+
+
+def tell(details: ProblemDetails, error: Exception) -> None:
+    """Log what is our own fault; whoever reports its `request_id` leads us there. A database that is away needs no traces, and would fill the log with them."""
+    if details.status >= 500:
+        trace = error if details.code == "internal-error" else None
+        name = type(error).__name__
+        log.error("request.failed", request_id=details.request_id, code=details.code, path=details.instance, error=name, exc_info=trace)
 
 
 def not_a_result(status: Status, error: dict[str, Any] | None) -> Problem:

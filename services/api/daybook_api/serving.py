@@ -1,7 +1,6 @@
 """The entry point of `daybook serve api`."""
 
 import asyncio
-import ipaddress
 import sys
 from types import FrameType
 
@@ -10,7 +9,9 @@ import uvicorn
 import uvloop
 
 from daybook import settings, telemetry
+from daybook.lifecycle import settle_memory
 
+from .auth import is_loopback
 from .wiring import Api
 
 log = structlog.get_logger()
@@ -31,7 +32,7 @@ class Server(uvicorn.Server):
 def configuration(api: Api, host: str, port: int) -> uvicorn.Config:
     """How the API is served."""
     return uvicorn.Config(
-        api.app,  # type: ignore[arg-type]  # Litestar's scope types are its own
+        api.app,
         host=host,
         port=port,
         log_config=None,
@@ -39,6 +40,10 @@ def configuration(api: Api, host: str, port: int) -> uvicorn.Config:
         timeout_graceful_shutdown=5,
         timeout_keep_alive=75,
         lifespan="off",
+        http="httptools",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
     )
 
 
@@ -46,12 +51,13 @@ def serve(host: str, port: int) -> int:
     """Run the API until SIGINT or SIGTERM; returns the exit status."""
     configured = settings.load()
     telemetry.configure(configured.log_level, "api")
-    if configured.open_access and not _is_loopback(host):
+    if configured.open_access and not is_loopback(host):
         print(f"without tokens (DAYBOOK_OPEN_ACCESS) the API serves only this machine, and {host} is not a loopback address", file=sys.stderr)  # noqa: T201
         return 2
 
     async def run() -> None:
         api = await Api.open(configured)
+        settle_memory()
         try:
             await Server(configuration(api, host, port), api).serve()
         finally:
@@ -59,12 +65,3 @@ def serve(host: str, port: int) -> int:
 
     uvloop.run(run())
     return 0
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,7 +1,8 @@
 """The intake: hears doorbells, loads the tasks they name, claims them in batches, and starts their attempts.
 
-Bells are pulled only for free slots. A pull asks for a few bells and is repeated before it has run dry; each ends by itself after a few seconds, so that a server that lost it (or its whole store)
-is asked again soon. Everything that one round of bells names is loaded by one query and claimed by one commit.
+Bells are pulled only for free slots. A pull asks for a few bells and is repeated before it has run dry; each ends by
+itself after a few seconds, so that a server that lost it (or its whole store) is asked again soon. Everything that one
+round of bells names is loaded by one query and claimed by one commit.
 """
 
 import asyncio
@@ -148,7 +149,8 @@ class Intake:
             await message.ack()
 
     def _claimable(self, recorded: list[Recorded]) -> tuple[Attempt, TaskEvent] | None:
-        """The attempt that this runner could make of a loaded task, and the event that claims it; None when it is not for this runner or not queued."""
+        """The attempt that this runner could make of a loaded task, and the event that claims it; None when it is not
+        for this runner or not queued."""
         try:
             task = fold(events_of(recorded))
         except StreamUnreadable as error:

@@ -1,7 +1,7 @@
 """What running attempts say, on its way to `DAYBOOK_LIVE`: numbered per attempt, sent in order, bounded.
 
-Speaking never waits: messages queue up here and one duty sends them. When NATS is away, or an attempt says more than can be sent, the oldest are dropped and the next
-message carries the gap in its number.
+Speaking never waits: messages queue up here and one duty sends them. When NATS is away, or an attempt says more than
+can be sent, the oldest are dropped and the next message carries the gap in its number.
 """
 
 import asyncio
@@ -74,15 +74,15 @@ class Voice:
         self._subject = ""  # most attempts say nothing
         self.said = 0
 
-    def emit(self, type: str, fields: dict[str, Any]) -> None:
+    def emit(self, kind: str, fields: dict[str, Any]) -> None:
         """Say one thing; the shape of a live message is its type, attempt, number and time, and the fields of that type."""
         self.said += 1
         if not self._subject:
             task = self._attempt.task
             self._subject = subjects.live(self._attempt.namespace, task.owner, task.app, self._attempt.task_id)
         number = self._attempt.task.attempt
-        message = _ENCODE({"type": type, "attempt": number, "n": self.said, "at": clock.now(), **fields})
+        message = _ENCODE({"type": kind, "attempt": number, "n": self.said, "at": clock.now(), **fields})
         if len(message) > _LARGEST_BYTES:
-            note = {"level": "warning", "message": f"a {type} of {len(message)} bytes was too large to show", "fields": {}}
+            note = {"level": "warning", "message": f"a {kind} of {len(message)} bytes was too large to show", "fields": {}}
             message = _ENCODE({"type": "log", "attempt": number, "n": self.said, "at": clock.now(), **note})
         self._output.push(self._subject, message)

@@ -1,10 +1,12 @@
 """The dispatcher: knows which tasks are queued, and rings for them.
 
-What it knows is in memory, and is nothing but a fold over the log: it starts from the read model's queued tasks, as of the read model's own cursor, and follows the log from there. So
-a dispatcher that takes over needs nothing from the one before, and the hot path writes nothing.
+What it knows is in memory, and is nothing but a fold over the log: it starts from the read model's queued tasks, as of
+the read model's own cursor, and follows the log from there. So a dispatcher that takes over needs nothing from the one
+before, and the hot path writes nothing.
 
-Each queue's work stream is kept shallow, about twice the slots of its live runners, and is filled by priority, then age. A bell that was rung and led to no claim is rung
-again: bells live in NATS' memory and may be lost with it. Several tasks share one bell when there are many.
+Each queue's work stream is kept shallow, about twice the slots of its live runners, and is filled by priority, then
+age. A bell that was rung and led to no claim is rung again: bells live in NATS' memory and may be lost with it. Several
+tasks share one bell when there are many.
 """
 
 import asyncio

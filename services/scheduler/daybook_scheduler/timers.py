@@ -1,7 +1,8 @@
 """Timers: says `TaskDue` when a task's time has come.
 
-Sleeps until the next timer or until one is set; no polling grid. A timer's row carries the version that set it, so firing is one append of the next version: of two
-schedulers one wins, and a task that was cancelled or rescheduled meanwhile wins against both.
+Sleeps until the next timer or until one is set; no polling grid. A timer's row carries the version that set it, so
+firing is one append of the next version: of two schedulers one wins, and a task that was cancelled or rescheduled
+meanwhile wins against both.
 """
 
 import asyncio

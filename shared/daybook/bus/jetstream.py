@@ -1,7 +1,7 @@
 """The connection to NATS: made in the background, never waited for, never trusted to be there.
 
-The API accepts tasks while NATS is away, so nothing here blocks a caller: a poke that cannot be sent is dropped (everyone polls besides), and whoever really needs NATS waits for
-`connected` in a duty of its own.
+The API accepts tasks while NATS is away, so nothing here blocks a caller: a poke that cannot be sent is dropped
+(everyone polls besides), and whoever really needs NATS waits for `connected` in a duty of its own.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Every subject there is, and the only functions that make one.
 
-User text never becomes a subject token unchecked: an owner or app name that is not already made of harmless characters is replaced by a digest of itself. Two different names
-never share a token.
+User text never becomes a subject token unchecked: an owner or app name that is not already made of harmless characters
+is replaced by a digest of itself. Two different names never share a token.
 """
 
 import re
@@ -42,7 +42,8 @@ def app_token(app: str) -> str:
 
 
 def fact_prefix(namespace: str, owner: str, app: str, public_id: str) -> str:
-    """Where the facts of one stream are told, less the last token: the status that a fact leads to, or what happened when the status stays."""
+    """Where the facts of one stream are told, less the last token: the status that a fact leads to, or what happened
+    when the status stays."""
     return f"daybook.{_checked(namespace)}.{owner_token(owner)}.fact.{app_token(app)}.{public_id}"
 
 

@@ -1,7 +1,8 @@
 """Every stream and consumer there is, as data, and the one function that makes them so.
 
-All of it can be deleted at any moment without losing a task: the log is in Postgres, and what was told or rung is told and rung again. So `ensure` runs at start, again whenever
-something turns out to be missing, and every few seconds besides.
+All of it can be deleted at any moment without losing a task: the log is in Postgres, and what was told or rung is told
+and rung again. So `ensure` runs at start, again whenever something turns out to be missing, and every few seconds
+besides.
 """
 
 from typing import Final

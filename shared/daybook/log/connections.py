@@ -1,7 +1,8 @@
-"""How this project talks to Postgres: every connection has deadlines in the driver, acts as one role, and notices a dead peer.
+"""How this project talks to Postgres: every connection has deadlines in the driver, acts as one role, and notices a
+dead peer.
 
-A deadline around a call (`asyncio.wait_for`) is not enough: on a connection whose packets vanish it returned after a minute, since the driver waits for
-the cancellation to be answered.
+A deadline around a call (`asyncio.wait_for`) is not enough: on a connection whose packets vanish it returned after a
+minute, since the driver waits for the cancellation to be answered.
 """
 
 from collections.abc import Callable
@@ -19,9 +20,13 @@ else:
 CONNECT_TIMEOUT_SECONDS: Final = 3.0
 COMMAND_TIMEOUT_SECONDS: Final = 6.0
 
-# What it looks like when the connection, not the statement, is at fault.
-LOST: Final = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError,
+# What it looks like when the connection, not the statement, is at fault. An InternalClientError is one, too: the client meets it when the server said farewell while
+# nothing was asked, or when the server that answers is no longer (or not yet) the one that may write.
+LOST: Final = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.OperatorInterventionError,
                asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.ReadOnlySQLTransactionError)  # fmt: skip
+
+# What passes when the same is done again, since somebody else was in the way.
+TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
 
 _SETTINGS: Final = {
     "statement_timeout": "5s",
@@ -38,9 +43,15 @@ _SETTINGS: Final = {
 }
 
 
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection is at fault. A value that the client cannot encode is an InterfaceError for asyncpg, but
+    also a ValueError: that connection is well."""
+    return isinstance(error, LOST) and not isinstance(error, ValueError)
+
+
 async def connect(url: str, role: str | None, *, asynchronous_commit: bool = False) -> Connection:
-    """One connection that acts as `role` (None: as whoever the URL logs in). With `asynchronous_commit`, a crash of the database may forget its last
-    transactions, which suits only what is derived from the log."""
+    """One connection that acts as `role` (None: as whoever the URL logs in). With `asynchronous_commit`, a crash of the
+    database may forget its last transactions, which suits only what is derived from the log."""
     settings = {**_SETTINGS, "application_name": f"daybook {role or 'owner'}"}
     if asynchronous_commit:
         settings["synchronous_commit"] = "off"

@@ -1,6 +1,7 @@
 """What goes into the log and what comes out of it: values only, no I/O.
 
-`Append` is one event on its way in; `Recorded` one that is there. A `Position` names a place in one lane, a `Cursor` one place in every lane: what has been read.
+`Append` is one event on its way in; `Recorded` one that is there. A `Position` names a place in one lane, a `Cursor`
+one place in every lane: what has been read.
 """
 
 from datetime import datetime

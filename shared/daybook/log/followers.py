@@ -1,9 +1,11 @@
 """Followers: duties that read the log from a stored cursor and make something of it, one holder at a time.
 
-The holder of a follower is whoever has its row in `log.cursor`, until a time by the database's clock. Each page renews it by compare-and-set on the epoch, so a holder that was
-stopped and comes back cannot move the cursor (nor, where the effect is in Postgres too, leave an effect): it is fenced, and gives up.
+The holder of a follower is whoever has its row in `log.cursor`, until a time by the database's clock. Each page renews
+it by compare-and-set on the epoch, so a holder that was stopped and comes back cannot move the cursor (nor, where the
+effect is in Postgres too, leave an effect): it is fenced, and gives up.
 
-A page that fails is tried event by event; a stream whose event cannot be digested is parked, and the follower goes on without it. Parked streams are tried again at start.
+A page that fails is tried event by event; a stream whose event cannot be digested is parked, and the follower goes on
+without it. Parked streams are tried again at start.
 """
 
 import asyncio
@@ -16,7 +18,7 @@ from uuid import UUID
 import structlog
 
 from .connections import LOST, Connection
-from .envelope import START, Cursor, Page, Recorded, Unreadable
+from .envelope import START, Cursor, Page, Recorded, StreamUnreadable, Unreadable
 from .postgres import Log
 from .reader import LogReader
 from .sql import statements
@@ -38,13 +40,16 @@ class Handler(Protocol):
     """What a follower makes of the events it reads."""
 
     in_transaction: bool
-    """Whether the effect is in Postgres and goes into one transaction with the cursor. If not, the effect comes first and may be repeated."""
+    """Whether the effect is in Postgres and goes into one transaction with the cursor. If not, the effect comes first
+    and may be repeated."""
 
     async def begin(self, connection: Connection) -> Cursor | None:
-        """This process holds the follower from now on: forget whatever was remembered. May name another cursor to start from than the stored one."""
+        """This process holds the follower from now on: forget whatever was remembered. May name another cursor to start
+        from than the stored one."""
 
     async def apply(self, connection: Connection, events: list[Recorded]) -> bool:
-        """Make something of these events; false when there was nothing to make. An error parks the stream of the event it is given alone."""
+        """Make something of these events; false when there was nothing to make. An error parks the stream of the event
+        it is given alone."""
 
 
 class Follower:
@@ -63,9 +68,10 @@ class Follower:
         gather_seconds: float = 0.0,
         on_applied: Callable[[], None] = lambda: None,
     ) -> None:
-        """`connect` makes the connection that the effects and the cursor are written with. The cursor is saved with each effect in Postgres, and otherwise
-        every `save_every_seconds`. With `gather_seconds`, events that come within that time of the last effect wait for its end, so that under load one effect serves
-        many events; the first after a pause never waits. `on_applied` is called when an effect is there to see."""
+        """`connect` makes the connection that the effects and the cursor are written with. The cursor is saved with
+        each effect in Postgres, and otherwise every `save_every_seconds`. With `gather_seconds`, events that come
+        within that time of the last effect wait for its end, so that under load one effect serves many events; the
+        first after a pause never waits. `on_applied` is called when an effect is there to see."""
         self.name = name
         self._handler = handler
         self._log = log
@@ -142,7 +148,7 @@ class Follower:
                 return effect
         except (*LOST, Fenced):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 whatever the handler cannot digest is looked for event by event
             log.warning("page.failed", follower=self.name, error=f"{type(error).__name__}: {error}")
             async with connection.transaction():
                 await self._one_by_one(connection, page.events)
@@ -159,12 +165,11 @@ class Follower:
                 continue
             try:
                 async with connection.transaction():
-                    if isinstance(recorded.event, Unreadable):
-                        raise ValueError(recorded.event.error)
+                    _require_readable([recorded])
                     await self._handler.apply(connection, [recorded])
             except (*LOST, Fenced):
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 whatever it was, it parks this stream and no other
                 await self._park(connection, recorded, error)
 
     async def _park(self, connection: Connection, recorded: Recorded, error: Exception) -> None:
@@ -179,13 +184,12 @@ class Follower:
             events = [each for each in await self._log.load(stream) if each.position <= cursor[each.lane]]
             try:
                 async with connection.transaction():
-                    if any(isinstance(each.event, Unreadable) for each in events):
-                        raise ValueError("still not readable")
+                    _require_readable(events)
                     await self._handler.apply(connection, events)
                     await connection.execute(_SQL["unpark"], self.name, stream)
             except (*LOST, Fenced):
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 it stays parked, whatever it was
                 log.warning("stream.still_parked", follower=self.name, stream=str(stream), error=str(error))
             else:
                 self._parked.discard(stream)
@@ -199,3 +203,9 @@ class Follower:
         done = await connection.execute(_SQL["advance"], self.name, self._holder, self._epoch, cursor, LEASE)
         if done != "UPDATE 1":
             raise Fenced(f"{self.name} is held by another process")
+
+
+def _require_readable(events: list[Recorded]) -> None:
+    for recorded in events:
+        if isinstance(recorded.event, Unreadable):
+            raise StreamUnreadable(f"{recorded.event.kind}: {recorded.event.error}")

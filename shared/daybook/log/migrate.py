@@ -1,7 +1,7 @@
 """Brings a database to this release's schema: plain SQL files, forward only, each in a transaction, each once.
 
-Starters wait for each other by polling a lock that is tried, not waited for (waiters in a blocking lock deadlock with `CREATE INDEX CONCURRENTLY`). A file that was
-applied and then edited is refused: its checksum is kept.
+Starters wait for each other by polling a lock that is tried, not waited for (waiters in a blocking lock deadlock with
+`CREATE INDEX CONCURRENTLY`). A file that was applied and then edited is refused: its checksum is kept.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ class MigrationError(Exception):
 
 
 async def migrate(database_url: str) -> list[str]:
-    """Apply what is missing, as the owner of the database, and return its names in order. Raises `MigrationError`, or the database's own error."""
+    """Apply what is missing, as the owner of the database, and return its names in order. Raises `MigrationError`, or
+    the database's own error."""
     connection = await asyncpg.connect(database_url, timeout=5, command_timeout=600)
     try:
         await _lock(connection)

@@ -1,8 +1,8 @@
 """One reader of the log per process: it reads and decodes each page once and hands it to every follower the process hosts.
 
-Followers ask for the page after their cursor. Those that keep up all stand on the same chain of cursors, so the first to ask reads and the others find the page in a
-small cache. One that joins from elsewhere (it was behind, or took over from another process) reads its own pages, bounded by the newest cursor of
-the chain, and so lands on it exactly.
+Followers ask for the page after their cursor. Those that keep up all stand on the same chain of cursors, so the first
+to ask reads and the others find the page in a small cache. One that joins from elsewhere (it was behind, or took over
+from another process) reads its own pages, bounded by the newest cursor of the chain, and so lands on it exactly.
 
 Waking: `wake()` after a commit of this process and on a poke from others, plus a poll every 250 ms that needs nobody.
 """
@@ -39,7 +39,8 @@ class LogReader:
         self._wake = asyncio.Event()
 
     async def page_after(self, cursor: Cursor, wait_seconds: float) -> Page:
-        """The next page after the cursor; an empty one when nothing came within the time. Raises the connection's error when the database is away."""
+        """The next page after the cursor; an empty one when nothing came within the time. Raises the connection's error
+        when the database is away."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_seconds
         while True:

@@ -1,17 +1,20 @@
 """Group commit: the appends of one process travel together, as many as gathered while the previous commit ran.
 
-There is no timer: an append that finds the writer idle goes at once. Each batch is one call of an append function of the log, rows sorted by stream (unsorted
-batches of several processes deadlock), at most one row per stream.
+There is no timer: an append that finds the writer idle goes at once. Each batch is one call of an append function of
+the log, rows sorted by stream (unsorted batches of several processes deadlock), at most one row per stream.
 
 What can go wrong, and what happens then:
 - a row does not come back: it lost its race, `Conflict`;
 - one row is bad (a data error, a right it lacks): the batch is halved until only the guilty append fails;
-- a deadlock, a serialization failure, a lock not had in time: the batch is sent again;
-- the connection dies: the whole batch is in doubt. Each append looks at its (stream, version): its own event id there is success, another's is `Conflict`, nothing
-  there is appended again. The unique index makes that safe against an old backend that is still committing.
+- a deadlock, a serialization failure, a lock not had in time: the batch is sent again, while the appends have patience;
+- the connection dies: the whole batch is in doubt. Each append looks at its (stream, version): its own event id there
+  is success, another's is `Conflict`, nothing there is appended again. The unique index makes that safe against an old
+  backend that is still committing.
 """
 
 import asyncio
+import contextlib
+import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -20,16 +23,19 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from .connections import LOST, Connection
+from .connections import LOST, TRANSIENT, Connection
 from .envelope import Append, Appended, Conflict, LogUnavailable, Position
 from .sql import statements
 
 BATCH: Final = 256
 PATIENCE_SECONDS: Final = 12.0
-"""How long an append waits for a database that has gone away before it fails with `LogUnavailable`."""
+"""How long an append waits for a database that has gone away, or for a lock, before it fails with `LogUnavailable`
+(within half a second more)."""
 
-_TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
-_GUILTY: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.InsufficientPrivilegeError,
+_WATCH_SECONDS: Final = 0.5
+
+# What one row can be guilty of; ValueError, when the client already cannot encode it.
+_GUILTY: Final = (ValueError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.InsufficientPrivilegeError,
                   asyncpg.ProgramLimitExceededError, asyncpg.RaiseError)  # fmt: skip
 _SQL: Final = statements("daybook.log")
 
@@ -44,10 +50,11 @@ class Writer:
     ) -> None:
         self._statement = _SQL[statement]
         self._credentials = credentials
-        self._waiting: deque[tuple[Append, asyncio.Future[Appended], float]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._lanes = [_Lane(connect) for _ in range(connections)]
         self._idle = list(self._lanes)
         self._busy: set[asyncio.Task[None]] = set()
+        self._watching = False
         self.on_commit: Callable[[], None] = lambda: None
         """Called after each commit: the log grew."""
 
@@ -64,7 +71,8 @@ class Writer:
             await lane.close()
 
     def append(self, append: Append) -> "asyncio.Future[Appended]":
-        """Append one event. The future's result says where it lies; it raises `Conflict`, `LogUnavailable`, or the database's error for a bad row."""
+        """Append one event. The future's result says where it lies; it raises `Conflict`, `LogUnavailable`, or the
+        database's error for a bad row."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Appended] = loop.create_future()
         self._waiting.append((append, future, loop.time() + PATIENCE_SECONDS))
@@ -76,23 +84,53 @@ class Writer:
         lane = self._idle.pop()
         task = asyncio.create_task(self._drain(lane))
         self._busy.add(task)
-        task.add_done_callback(self._busy.discard)
+        task.add_done_callback(self._ended)
+        if not self._watching:
+            self._watching = True
+            asyncio.get_running_loop().call_later(_WATCH_SECONDS, self._watch)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._busy.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("writer.crashed", error=f"{type(error).__name__}: {error}", exc_info=error)
+            if self._waiting and self._idle:
+                self._start()
+
+    def _watch(self) -> None:
+        """Fail what has waited too long, wherever it waits: a connection whose packets vanish may take longer to fail
+        than an append has patience."""
+        loop = asyncio.get_running_loop()
+        for _, future, deadline in itertools.chain(self._waiting, *(lane.batch for lane in self._lanes)):
+            if deadline <= loop.time() and not future.done():
+                future.set_exception(LogUnavailable("the database did not answer in time"))
+        self._watching = bool(self._busy)
+        if self._watching:
+            loop.call_later(_WATCH_SECONDS, self._watch)
 
     async def _drain(self, lane: "_Lane") -> None:
         # One turn of the loop, so that appends of the same instant travel together.
         await asyncio.sleep(0)
         try:
             while self._waiting:
-                await self._commit(lane, self._gather())
+                lane.batch = self._gather()
+                await self._commit(lane, lane.batch)
+        except BaseException as error:
+            for _, future, _ in lane.batch:
+                if not future.done():
+                    future.set_exception(LogUnavailable(f"the writer stopped: {error!r}"))
+            raise
         finally:
+            lane.batch = []
             self._idle.append(lane)
 
     def _gather(self) -> "_Batch":
         batch: _Batch = []
         seen: set[UUID] = set()
-        later: list[tuple[Append, asyncio.Future[Appended], float]] = []
+        later: _Batch = []
         while self._waiting and len(batch) < BATCH:
             waiting = self._waiting.popleft()
+            if waiting[1].done():
+                continue
             if waiting[0].stream in seen:
                 later.append(waiting)
             else:
@@ -102,87 +140,83 @@ class Writer:
         batch.sort(key=_by_stream)
         return batch
 
-    async def _commit(self, lane: "_Lane", batch: "_Batch") -> None:
-        in_doubt = False
+    async def _commit(self, lane: "_Lane", batch: "_Batch", *, in_doubt: bool = False) -> None:
         pause = 0.02
         while batch:
             try:
                 connection = await lane.connection()
                 if in_doubt:
                     batch = await self._settle(connection, batch)
-                    if not batch:
-                        return
-                rows = await self._send(connection, batch)
-            except _TRANSIENT:
-                await asyncio.sleep(pause)
-            except _GUILTY as error:
-                await self._split(lane, batch, error)
+                rows = await self._send(connection, batch) if batch else []
+                lost = self._resolve(batch, rows)
+                if lost and in_doubt:
+                    # A row that was taken may have been taken by ourselves, in the commit that was cut off: look once more.
+                    lost = await self._settle(connection, lost)
+                for waiting in lost:
+                    _lose(waiting)
                 return
+            except _GUILTY as error:
+                await self._split(lane, batch, error, in_doubt=in_doubt)
+                return
+            except TRANSIENT as error:
+                log.debug("append.contended", appends=len(batch), error=type(error).__name__)
             except LOST as error:
                 await lane.drop()
                 in_doubt = True
-                batch = _still_patient(batch, error)
                 log.warning("append.interrupted", appends=len(batch), error=type(error).__name__)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 0.5)
-            except BaseException as error:
-                for _, future, _ in batch:
-                    if not future.done():
-                        future.set_exception(LogUnavailable(f"the writer stopped: {error!r}"))
-                raise
-            else:
-                self._resolve(batch, rows, in_doubt=in_doubt)
-                if not in_doubt:
-                    return
-                # A row that was taken may have been taken by ourselves, in the commit that was cut off: look once more.
-                batch = [waiting for waiting in batch if not waiting[1].done()]
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.5)
+            batch = [waiting for waiting in batch if not waiting[1].done()]
 
     async def _send(self, connection: Connection, batch: "_Batch") -> list[asyncpg.Record]:
         columns = zip(*[append for append, _, _ in batch], strict=True)
         return await connection.fetch(self._statement, *columns, *self._credentials)
 
-    def _resolve(self, batch: "_Batch", rows: Sequence[asyncpg.Record], *, in_doubt: bool) -> None:
+    def _resolve(self, batch: "_Batch", rows: Sequence[asyncpg.Record]) -> "_Batch":
+        """Tell those whose row came back; returns those that lost their race."""
         done = {stream: Appended(Position(lane, position), at) for stream, lane, position, at in rows}
         if done:
             self.on_commit()
-        for append, future, _ in batch:
-            if future.done():
-                continue
+        lost: _Batch = []
+        for waiting in batch:
+            append, future, _ = waiting
             appended = done.get(append.stream)
-            if appended is not None:
+            if appended is None:
+                lost.append(waiting)
+            elif not future.done():
                 future.set_result(appended)
-            elif not in_doubt:
-                future.set_exception(Conflict(f"version {append.version} of {append.stream} is taken"))
+        return lost
 
     async def _settle(self, connection: Connection, batch: "_Batch") -> "_Batch":
+        """Look for what was in doubt: an append whose own event is there has succeeded, one that finds another's has
+        lost. Returns those that find nothing."""
         rows = await connection.fetch(_SQL["settle"], [w[0].stream for w in batch], [w[0].version for w in batch])
         found = {row["stream"]: row for row in rows}
         unsettled: _Batch = []
         for waiting in batch:
             append, future, _ = waiting
             row = found.get(append.stream)
-            if future.done():
-                continue
             if row is None:
                 unsettled.append(waiting)
-            elif row["id"] == append.id:
+            elif row["id"] != append.id:
+                _lose(waiting)
+            elif not future.done():
                 self.on_commit()
                 future.set_result(Appended(Position(row["lane"], row["position"]), row["at"]))
-            else:
-                future.set_exception(Conflict(f"version {append.version} of {append.stream} is taken"))
         return unsettled
 
-    async def _split(self, lane: "_Lane", batch: "_Batch", error: Exception) -> None:
+    async def _split(self, lane: "_Lane", batch: "_Batch", error: Exception, *, in_doubt: bool) -> None:
         if len(batch) == 1:
             if not batch[0][1].done():
                 batch[0][1].set_exception(error)
             return
         middle = len(batch) // 2
-        await self._commit(lane, batch[:middle])
-        await self._commit(lane, batch[middle:])
+        await self._commit(lane, batch[:middle], in_doubt=in_doubt)
+        await self._commit(lane, batch[middle:], in_doubt=in_doubt)
 
 
-_Batch = list[tuple[Append, "asyncio.Future[Appended]", float]]
+_Waiting = tuple[Append, "asyncio.Future[Appended]", float]
+_Batch = list[_Waiting]
 
 
 class _Lane:
@@ -191,6 +225,7 @@ class _Lane:
     def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
         self._connect = connect
         self._connection: Connection | None = None
+        self.batch: _Batch = []
 
     async def connection(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
@@ -204,16 +239,15 @@ class _Lane:
 
     async def close(self) -> None:
         if self._connection is not None:
-            await self._connection.close(timeout=1)
+            with contextlib.suppress(*LOST):  # It is gone either way.
+                await self._connection.close(timeout=1)
 
 
 def _by_stream(waiting: tuple[Append, Any, float]) -> tuple[bytes, int]:
     return waiting[0].stream.bytes, waiting[0].version
 
 
-def _still_patient(batch: _Batch, error: BaseException) -> _Batch:
-    now = asyncio.get_running_loop().time()
-    for _, future, deadline in batch:
-        if deadline < now and not future.done():
-            future.set_exception(LogUnavailable(f"the database did not answer in time: {type(error).__name__}"))
-    return [waiting for waiting in batch if not waiting[1].done()]
+def _lose(waiting: _Waiting) -> None:
+    append, future, _ = waiting
+    if not future.done():
+        future.set_exception(Conflict(f"version {append.version} of {append.stream} is taken"))

@@ -1,4 +1,5 @@
-"""The projector: the only writer of the read models that lists are made of. All of them share one follower, so that they agree with each other."""
+"""The projector: the only writer of the read models that lists are made of. All of them share one follower, so that
+they agree with each other."""
 
 from typing import Final
 
@@ -34,8 +35,9 @@ class Projector:
 async def rebuild(url: str) -> int:
     """Drop what the read models hold and make them again from the log; returns how many events were read.
 
-    It happens in one transaction that also moves the cursor: readers see the old state until it is done (so DELETE, not TRUNCATE, which would make them wait), and
-    the running projector, fenced, goes on from the new cursor."""
+    It happens in one transaction that also moves the cursor: readers see the old state until it is done (so DELETE, not
+    TRUNCATE, which would make them wait), and the running projector, fenced, goes on from the new cursor.
+    """
     connection = await connect(url, "daybook_projector")
     projector = Projector()
     read = 0

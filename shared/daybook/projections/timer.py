@@ -1,6 +1,8 @@
-"""The read model `timer`: one row per task that waits for a time. It has its own follower, in the scheduler, so that an outage of the API delays nothing.
+"""The read model `timer`: one row per task that waits for a time. It has its own follower, in the scheduler, so that an
+outage of the API delays nothing.
 
-A row carries the version that made it: whoever fires it appends the next one, and loses that race harmlessly when the task was cancelled or rescheduled meanwhile.
+A row carries the version that made it: whoever fires it appends the next one, and loses that race harmlessly when the
+task was cancelled or rescheduled meanwhile.
 """
 
 from datetime import datetime

@@ -38,6 +38,8 @@ class Proxy:
         self._dropping: Direction | None = None
         self._delay_seconds = 0.0
         self._cuts: dict[Direction, asyncio.Future[None]] = {}
+        self.accepted = 0
+        """How many connections clients have made so far."""
         self.dropped_bytes = 0
         """How much `drop` has lost so far."""
 
@@ -97,22 +99,23 @@ class Proxy:
         self._cuts.clear()
         self._flowing.set()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        task = asyncio.create_task(self._serve(_Pair(writer), reader))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        pair = _Pair(writer)
+
+    async def _serve(self, pair: "_Pair", reader: asyncio.StreamReader) -> None:
         self._pairs.add(pair)
         try:
             if not self._refusing:
                 await self._flowing.wait()
-                await self._serve(pair, reader)
+                await self._forward(pair, reader)
         finally:
             self._pairs.discard(pair)
             pair.reset()
 
-    async def _serve(self, pair: "_Pair", reader: asyncio.StreamReader) -> None:
+    async def _forward(self, pair: "_Pair", reader: asyncio.StreamReader) -> None:
         try:
             answers, pair.upstream = await asyncio.open_connection(*self._upstream)
             async with asyncio.TaskGroup() as pumps:
@@ -120,7 +123,6 @@ class Proxy:
                 pumps.create_task(self._pump(pair, "answer", answers, pair.client))
             for writer in (pair.client, pair.upstream):
                 writer.close()
-                await writer.wait_closed()
         except* OSError:
             pass  # One side is gone. The other learns of it by the reset that follows.
 

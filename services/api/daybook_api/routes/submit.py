@@ -1,60 +1,60 @@
 """POST /v1/tasks and POST /v1/tasks/batch: the way in. The hottest path of the house, so it decodes and encodes once, and by hand."""
 
 import asyncio
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
-from litestar import Request, Response, post
-from litestar.datastructures import State
+from litestar import Response, post
 
 from daybook import clock, ids
 from daybook.access import Principal
 from daybook.domain.events import TaskEvent
 from daybook.domain.status import TERMINAL, status_after
 
-from ..gateway import Gateway, answer, preferred_wait, written
-from ..problems import Problem, of_exception
+from .. import bodies
+from ..gateway import Gateway, answer, written
+from ..problems import Problem, of_exception, tell
+from ..requests import HttpRequest, media_type, preferred_wait, query
 from ..schemas import BatchItem, BatchOutcome, BatchOutcomes, task_view
-from ..submission import Accepted, Prepared, check_json, decode, decode_request
+from ..submission import Accepted, Begun, Prepared, decode_request
 
 _MOST_ITEMS: Final = 10_000
-_BATCH_BYTES: Final = 32 * 1024 * 1024
+_BODY_BYTES: Final = 1024 * 1024
+_BATCH_BYTES: Final = 32 * _BODY_BYTES
 _BREATH: Final = 128
+_JSON: Final = "application/json"
+_LINES: Final = "application/x-ndjson"
 _ITEM: Final = msgspec.json.Decoder(BatchItem)
 _ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
-JsonRequest: TypeAlias = Request[None, None, State]
+ItemBegun: TypeAlias = Begun | Exception
 
 
-@post("/tasks", operation_id="submitTask", tags=["tasks"], status_code=202, request_max_body_size=1 << 20)
-async def submit(request: JsonRequest, gateway: Gateway) -> Response[bytes]:
+@post("/tasks", operation_id="submitTask", tags=["tasks"], status_code=202, request_max_body_size=_BODY_BYTES)
+async def submit(request: HttpRequest, gateway: Gateway) -> Response[bytes]:
     """Submit a task."""
     who = await gateway.access.authenticate(request, "submit")
-    require_json(request, "application/json")
+    query(request)
+    media_type(request, _JSON)
     body = await request.body()
-    wait = preferred_wait(request.headers.get("prefer"))
-    decoded = decode_request(body)
-    prepared = await gateway.submission.prepare(decoded, body, who, clock.now(), key=request.headers.get("idempotency-key"))
+    wait = preferred_wait(request)
+    key = request.headers.get("idempotency-key")
+    prepared = await gateway.submission.prepare(decode_request(body), body, who, clock.now(), key=key)
     if wait is None:
         return _accepted(await gateway.submission.accept(prepared))
     return await _accept_and_wait(gateway, prepared, who, wait)
 
 
 @post("/tasks/batch", operation_id="submitBatch", tags=["tasks"], status_code=200, request_max_body_size=_BATCH_BYTES)
-async def submit_batch(request: JsonRequest, gateway: Gateway) -> Response[bytes]:
+async def submit_batch(request: HttpRequest, gateway: Gateway) -> Response[bytes]:
     """Submit up to 10,000 tasks; each has its own outcome."""
     who = await gateway.access.authenticate(request, "submit")
-    lines = require_json(request, "application/json", "application/x-ndjson") == "application/x-ndjson"
+    query(request)
+    lines = media_type(request, _JSON, _LINES) == _LINES
     items = _split(await request.body(), lines=lines)
-    now = clock.now()
-    begun: list[tuple[Prepared, Any] | Exception] = []
+    begun: list[ItemBegun] = []
     for number, item in enumerate(items, 1):
-        try:
-            decoded = decode(_ITEM, item)
-            prepared = await gateway.submission.prepare(decoded, item, who, now, key=decoded.idempotency_key)
-            begun.append((prepared, await gateway.submission.begin(prepared)))
-        except Problem as problem:
-            begun.append(problem)
+        begun.append(await _begin(gateway, item, who))
         if number % _BREATH == 0:
             await asyncio.sleep(0)
     furthest: dict[int, int] = {}
@@ -67,15 +67,7 @@ async def submit_batch(request: JsonRequest, gateway: Gateway) -> Response[bytes
     )
 
 
-def require_json(request: JsonRequest, *known: str) -> str:
-    """The request's media type, which must be one of `known`; nothing said means the first of them. Raises `unsupported-media-type`."""
-    said = request.headers.get("content-type", known[0]).partition(";")[0].strip().lower()
-    if said not in known:
-        raise Problem("unsupported-media-type", f"Send {' or '.join(known)}.")
-    return said
-
-
-async def _accept_and_wait(gateway: Gateway, prepared: Prepared, who: Principal, wait: float) -> Response[bytes]:
+async def _accept_and_wait(gateway: Gateway, prepared: Prepared | Accepted, who: Principal, wait: float) -> Response[bytes]:
     """`Prefer: wait`: answer with the finished task if it ends in time. The watch begins before the append, so the end cannot slip by."""
     applied = {"Preference-Applied": f"wait={wait:g}"}
     loop = asyncio.get_running_loop()
@@ -111,26 +103,37 @@ def _headers(accepted: Accepted, version: int) -> dict[str, str]:
 
 
 def _split(body: bytes, *, lines: bool) -> list[bytes]:
+    """The items of a batch, each still to be read."""
     if lines:
         items = [line for line in body.splitlines() if line.strip()]
     else:
-        try:
-            items = [bytes(item) for item in _ITEMS.decode(body)]
-        except (msgspec.DecodeError, RecursionError):
-            check_json(body)
-            raise Problem("invalid-body", "The body is an array of tasks.") from None
+        # Only what lies around the items is looked at here, so that a bad item costs itself alone, unless nobody can say where it ends.
+        items = [bytes(item) for item in bodies.outline(_ITEMS, body)]
     if len(items) > _MOST_ITEMS:
         raise Problem("too-large", f"A batch may hold {_MOST_ITEMS} tasks; this one holds {len(items)}.")
     return items
 
 
-async def _outcome(gateway: Gateway, begun: "tuple[Prepared, Any] | Exception", path: str, furthest: dict[int, int]) -> BatchOutcome:
+async def _begin(gateway: Gateway, item: bytes, who: Principal) -> ItemBegun:
+    """Check one item and hand it to the log's writer, without waiting for the commit that it shares with others."""
     try:
-        if isinstance(begun, Exception):
-            raise begun
-        accepted = await gateway.submission.finish(*begun)
-    except Exception as error:  # noqa: BLE001 an item that fails, fails alone; the same mapping as for a request makes it a problem
-        return BatchOutcome(problem=msgspec.to_builtins(of_exception(error).details(path, "")))
+        if len(item) > _BODY_BYTES:
+            return Problem("too-large")
+        decoded = bodies.decode(_ITEM, item)
+        return await gateway.submission.begin(await gateway.submission.prepare(decoded, item, who, clock.now(), key=decoded.idempotency_key))
+    except Exception as error:  # noqa: BLE001 an item that fails, fails alone
+        return error
+
+
+async def _outcome(gateway: Gateway, begun: ItemBegun, path: str, furthest: dict[int, int]) -> BatchOutcome:
+    try:
+        accepted = begun if isinstance(begun, Exception) else await gateway.submission.finish(begun)
+    except Exception as error:  # noqa: BLE001 the same: the mapping that serves requests makes a problem of it, and logs what is ours
+        accepted = error
+    if isinstance(accepted, Exception):
+        details = of_exception(accepted).details(path)
+        tell(details, accepted)
+        return BatchOutcome(problem=details)
     lane, position = accepted.position
     furthest[lane] = max(position, furthest.get(lane, 0))
     return BatchOutcome(task_id=ids.spell("tsk", accepted.stream), status=accepted.task.status.value)

@@ -1,14 +1,15 @@
 """Which commands there are. Each is named by where it lives, so that none is imported before it is called."""
 
-from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
 
-from cyclopts import App
+if TYPE_CHECKING:
+    from cyclopts import App
 
-_HELP = "Daybook: hand work to any app, and get on with your day."
-_COMMANDS = (
+HELP: Final = "Daybook: hand work to any app, and get on with your day."
+COMMANDS: Final = (
     ("up", "services:up", "Everything on this machine: Postgres, NATS, api, scheduler, runner."),
     ("serve", "services:serve", "Run one service: api, scheduler or runner."),
-    ("run", "run:run", "Submit a task to an app."),
+    ("run", "run:run", "Submit a task to an app, and watch it."),
     ("task", "tasks:app", "List, watch, cancel and read tasks."),
     ("app", "apps:app", "What can be run."),
     ("db", "database:db", "Bring the database to this release."),
@@ -16,17 +17,35 @@ _COMMANDS = (
 )
 
 
-def build() -> App:
+def overview() -> str:
+    """The first screen."""
+    lines = [f"  {name:<8}{purpose}" for name, _, purpose in COMMANDS]
+    return "\n".join(
+        [
+            "Usage: daybook COMMAND",
+            "",
+            HELP,
+            "",
+            *lines,
+            "",
+            "`daybook COMMAND --help` says more; `daybook --version` which release this is.",
+        ]
+    )
+
+
+def build() -> "App":
     """The whole command line."""
+    from importlib.metadata import version
+
+    from cyclopts import App
+
     app = App(
         name="daybook",
-        help=_HELP,
+        help=HELP,
         version=lambda: version("daybook-tasks"),
-        result_action="return_value",
         # The default would load a Markdown parser to print plain sentences.
         help_format="plaintext",
-        suppress_keyboard_interrupt=False,
     )
-    for order, (name, place, purpose) in enumerate(_COMMANDS):
+    for order, (name, place, purpose) in enumerate(COMMANDS):
         app.command(f"daybook.cli.{place}", name=name, help=purpose, sort_key=order)
     return app
