@@ -4,10 +4,15 @@ python docs/generate.py            write them
 python docs/generate.py --check    write nothing; exit 1 and name the pages that are stale
 """
 
+import io
+import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
+
+import msgspec
 
 from daybook.domain.events import kind_of
 from daybook.domain.status import TABLE, Status, diagram
@@ -45,7 +50,205 @@ def state_machine() -> str:
     return _STATE_MACHINE.format(diagram=diagram(), rows="\n".join(rows))
 
 
-PAGES: Final[dict[str, Callable[[], str]]] = {"explanation/state_machine.md": state_machine}
+_SETTINGS: Final = """\
+# Settings
+
+Every process reads its settings once, when it starts, from environment variables. An unknown variable that begins with \
+`DAYBOOK_` is an error, since it is a typo. An empty one counts as not set where it names a server.
+
+| variable | type | default | meaning |
+|---|---|---|---|
+{rows}
+
+Apps without code may refer to any other variable of the runner's environment, as `env:NAME`.
+
+*Made from `daybook.settings` by `docs/generate.py`.*
+"""
+
+_MEANINGS: Final = {
+    "database_url": "The database, as the role of this service, or as its owner",
+    "migrate_url": "The database, as its owner: for `daybook db migrate` and `daybook token create`",
+    "nats_url": "The NATS server",
+    "namespace": "The tenant that a runner serves, and that open access stands for",
+    "log_level": "`debug`, `info`, `warning` or `error`; at `info` nothing is said per task",
+    "lease_ttl_seconds": "How long a runner counts as alive after its last sign of life",
+    "lease_renew_seconds": "How often it gives one",
+    "slots": "How many tasks a runner executes at once",
+    "queues": "The queues that a runner serves, joined by commas; the other services make the doorbells of these",
+    "http_allow": "Networks that apps may call although they are not public, joined by commas: `10.1.0.0/16,192.168.7.4`",
+    "open_access": "Serve without tokens; on a loopback address only",
+    "url": "For the client and the command line: where the API is",
+    "token": "For the client and the command line: who is asking",
+    "data": "For `daybook up`: the folder for all data; `.daybook` unless given",
+    "pg_bin": "For `daybook up`: the folder with PostgreSQL's programs, in place of the wheel",
+    "nats_bin": "For `daybook up`: the nats-server program, in place of the wheel",
+    "chat_base_url": "For the example `summarise` and the demo: an OpenAI-compatible endpoint",
+    "chat_model": "The model to ask there",
+    "chat_api_key": "The key to show there",
+}
+
+
+def settings() -> str:
+    """The page about environment variables. Raises KeyError for a setting that nobody explained."""
+    from daybook.settings import Settings
+
+    defaults = {field.name: f"`{field.default}`" if field.default not in ("", False) else "" for field in msgspec.structs.fields(Settings)}
+    types = {field.name: field.type.__name__ for field in msgspec.structs.fields(Settings)}
+    rows = [f"| `DAYBOOK_{name.upper()}` | {types[name]} | {default} | {_MEANINGS[name]} |" for name, default in defaults.items()]
+    return _SETTINGS.format(rows="\n".join(rows))
+
+
+_CLI: Final = """\
+# Command line
+
+Data goes to stdout, everything else to stderr. `-o` chooses between `table` (what a terminal gets), `json` and `jsonl` (what a \
+pipe gets). `@last` stands for the task that was submitted last. Where the API is and who is asking comes from the options, then from \
+`DAYBOOK_URL` and `DAYBOOK_TOKEN`, then from the nearest `.daybook` folder of a `daybook up`.
+
+| exit code | meaning |
+|---|---|
+{codes}
+
+{commands}
+
+*Made from `daybook.cli` by `docs/generate.py`.*
+"""
+
+
+def command_line() -> str:
+    """The page about the command line: what `--help` says of every command."""
+    from cyclopts import App
+    from rich.console import Console
+
+    from daybook.cli import exits
+    from daybook.cli.commands import build
+
+    app = build()
+
+    def paths(parent: App, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        names = [name for name in parent if not name.startswith("-")]
+        if not names:
+            yield words
+        for name in names:
+            yield from paths(parent[name], (*words, name))
+
+    def described(words: tuple[str, ...]) -> str:
+        said = io.StringIO()
+        app.help_print(list(words), console=Console(file=said, width=110, color_system=None, legacy_windows=False))
+        text = "\n".join(line.rstrip() for line in said.getvalue().strip().splitlines())
+        return f"## daybook {' '.join(words)}\n\n```text\n{text}\n```"
+
+    codes = re.findall(r"\b(\d+)  ([^,\d]+?)(?=,|  |$)", exits.__doc__ or "", re.MULTILINE)
+    rows = [f"| {code} | {meaning} |" for code, meaning in sorted(codes, key=lambda each: int(each[0]))]
+    return _CLI.format(codes="\n".join(rows), commands="\n\n".join(described(words) for words in paths(app, ())))
+
+
+_SPELLED_OUT: Final = 10
+_HTTP: Final = """\
+# HTTP
+
+The same is told to machines by `GET /openapi.json` (OpenAPI 3.1). Every request but those without a token carries \
+`Authorization: Bearer dbk_…`; times are RFC 3339 in UTC; ids are `tsk_` and 26 characters.
+
+| method and path | purpose | answers |
+|---|---|---|
+{overview}
+
+{endpoints}
+
+## Problems
+
+A refusal is `application/problem+json` (RFC 9457) with a `code` that stays, the `request_id` that the server's log knows, and, where \
+a spot in the request is at fault, a JSON pointer to it.
+
+| code | status | meaning |
+|---|---|---|
+{problems}
+
+## Shapes
+
+{shapes}
+
+*Made from the API's own OpenAPI document by `docs/generate.py`.*
+"""
+
+
+def http() -> str:
+    """The page about the API."""
+    from daybook_api.documents import describe
+    from daybook_api.problems import CODES
+    from daybook_api.wiring import make_app
+
+    document = json.loads(describe(make_app(cast(Any, None))))
+    found = [(method.upper(), path, operation) for path, methods in document["paths"].items() for method, operation in methods.items()]
+    found.sort(key=lambda each: (not each[1].startswith("/v1/tasks"), not each[1].startswith("/v1"), each[1], each[0] == "GET"))
+    overview = [
+        f"| [`{method} {path}`](#{_anchor(f'{method} {path}')}) | {operation['summary']} | {', '.join(sorted(operation['responses']))} |"
+        for method, path, operation in found
+    ]
+    shapes = [(name, schema) for name, schema in sorted(document["components"]["schemas"].items()) if schema.get("properties")]
+    return _HTTP.format(
+        overview="\n".join(overview),
+        endpoints="\n\n".join(_endpoint(*each) for each in found),
+        problems="\n".join(f"| `{code}` | {meaning.status} | {meaning.title} |" for code, meaning in CODES.items()),
+        shapes="\n\n".join(_shape(name, schema) for name, schema in shapes),
+    )
+
+
+def _endpoint(method: str, path: str, operation: dict[str, Any]) -> str:
+    parts = [f"## {method} {path}", operation["summary"]]
+    if operation.get("description"):
+        parts.append(operation["description"])
+    if parameters := operation.get("parameters"):
+        rows = [f"| `{each['name']}` | {each['in']} | {_cell(each['description'])} |" for each in parameters]
+        parts.append("| parameter | in | meaning |\n|---|---|---|\n" + "\n".join(rows))
+    if body := operation.get("requestBody"):
+        parts.append("Body: " + _contents(body["content"]) + ("." if body["required"] else "; may be left out."))
+    answers = sorted((status, answer) for status, answer in operation["responses"].items() if not answer["description"].startswith("A problem"))
+    told = [f"- **{status}** {answer['description']} {_contents(answer.get('content', {}))}".rstrip() for status, answer in answers]
+    return "\n\n".join([*parts, "\n".join(told)])
+
+
+def _contents(content: dict[str, Any]) -> str:
+    return ", or ".join(f"{_type(each['schema'])} as `{media_type}`" if each.get("schema") else f"`{media_type}`" for media_type, each in content.items())
+
+
+def _shape(name: str, schema: dict[str, Any]) -> str:
+    rows = [f"| `{field}` | {_type(each)} | {'yes' if field in schema.get('required', ()) else ''} |" for field, each in schema["properties"].items()]
+    words = f"{schema['description']}\n\n" if schema.get("description") else ""
+    return f"### {name}\n\n{words}| field | type | required |\n|---|---|---|\n" + "\n".join(rows)
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """A JSON Schema in a few words."""
+    if reference := schema.get("$ref"):
+        name = reference.rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return ", ".join(_type(each) for each in schema["anyOf"])
+    if "enum" in schema and len(schema["enum"]) <= _SPELLED_OUT:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    kind = schema.get("type", "any JSON")
+    if kind == "array":
+        return f"array of {_type(schema['items'])}" if schema.get("items") else "array"
+    return str({"date-time": "time", "uri-reference": "address"}.get(schema.get("format", ""), kind))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _anchor(heading: str) -> str:
+    """The anchor that a heading gets."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "explanation/state_machine.md": state_machine,
+    "reference/cli.md": command_line,
+    "reference/http.md": http,
+    "reference/settings.md": settings,
+}
 
 
 def main(arguments: list[str]) -> int:

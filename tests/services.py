@@ -7,11 +7,13 @@ can hand an app an event to wait for, and needs no sleep to know where it is. Im
 import asyncio
 import contextlib
 import itertools
+import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import asyncpg
 import httpx2
@@ -20,9 +22,9 @@ from daybook_api.wiring import Api
 from daybook_runner.wiring import Runner
 from daybook_scheduler.wiring import Scheduler
 
-from daybook import App
+from daybook import App, ids
 from daybook.access import issue_token, split
-from daybook.domain.events import Event, TokenRevoked
+from daybook.domain.events import AppPublished, Event, TokenRevoked
 from daybook.log.postgres import Log
 from daybook.manifest import Definition
 from daybook.settings import Settings
@@ -124,17 +126,13 @@ class Services:
         """Make a token worthless. The API has heard of it a moment later."""
         parts = split(token)
         assert parts is not None
-        await self.append(parts[0], 2, TokenRevoked(actor="a test"))
+        await self._append(parts[0], 2, TokenRevoked(actor="a test"), "default")
 
-    async def append(self, stream: Any, version: int, event: Event, *, namespace: str = "default") -> None:
-        """Write to the log what only the database's owner may."""
-        log = await Log.open(self.settings.database_url, "owner", pool_size=1, writers=1)
-        try:
-            await log.append(stream, version, event, namespace=namespace)
-        finally:
-            await log.close()
+    async def announce(self, app: AppPublished, namespace: str, *, number: int = 1) -> None:
+        """Publish version `number` of an app in a namespace that no runner serves."""
+        await self._append(ids.derive_id("app", namespace, app.app), number, app, namespace)
 
-    async def events(self, namespace: str = "default") -> int:
+    async def events(self, namespace: str) -> int:
         """How many events the log holds for a namespace."""
         count: int = await self.api.gateway.log.pool.fetchval("SELECT count(*) FROM log.event WHERE namespace = $1", namespace)
         return count
@@ -142,7 +140,16 @@ class Services:
     def client(self, token: str | None, **headers: str) -> httpx2.AsyncClient:
         """A client of the API that sends this token."""
         authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
-        return httpx2.AsyncClient(base_url=self.url, headers=authorization | headers, timeout=30, trust_env=False)
+        # `verify` is for certificates, of which there are none; reading the system's takes longer than most tests.
+        return httpx2.AsyncClient(base_url=self.url, headers=authorization | headers, timeout=30, trust_env=False, verify=False)
+
+    async def _append(self, stream: UUID, version: int, event: Event, namespace: str) -> None:
+        """Write to the log what only the database's owner may."""
+        log = await Log.open(self.settings.database_url, "owner", pool_size=1, writers=1)
+        try:
+            await log.append(stream, version, event, namespace=namespace)
+        finally:
+            await log.close()
 
 
 @asynccontextmanager
@@ -165,3 +172,47 @@ async def _execute(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+class Frame(NamedTuple):
+    """A server-sent event."""
+
+    event: str
+    id: str
+    data: Any
+
+
+class Watching:
+    """An open stream of server-sent events, frame by frame."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self.response = response
+        self._lines = response.aiter_lines()
+
+    async def next(self) -> Frame | None:
+        """The next frame; None when the stream has ended."""
+        fields: dict[str, str] = {}
+        async with asyncio.timeout(10):
+            async for line in self._lines:
+                if not line and "event" in fields:
+                    return Frame(fields["event"], fields.get("id", ""), json.loads(fields["data"]))
+                name, _, value = line.partition(": ")
+                fields[name] = value
+        return None
+
+    async def until(self, event: str) -> list[Frame]:
+        """The frames up to and with the next of this kind."""
+        frames = []
+        while (frame := await self.next()) is not None:
+            frames.append(frame)
+            if frame.event == event:
+                return frames
+        raise AssertionError(f"the stream ended without {event}: {[frame.event for frame in frames]}")
+
+
+@asynccontextmanager
+async def watching(client: httpx2.AsyncClient, task_id: str, last_event_id: str | None = None) -> AsyncIterator[Watching]:
+    """Watch a task."""
+    headers = {"Accept": "text/event-stream"} | ({} if last_event_id is None else {"Last-Event-ID": last_event_id})
+    async with client.stream("GET", f"/v1/tasks/{task_id}/events", headers=headers) as response:
+        yield Watching(response)

@@ -2,7 +2,7 @@
 together.
 
 A duty does not catch what it cannot handle: it crashes, the crash is logged with its name, and it starts afresh. That
-is the one place where errors of background work are caught.
+is the one place where errors of background work are caught. A duty that returns has done all it had to do.
 """
 
 import asyncio
@@ -70,6 +70,7 @@ async def _keep_running(name: str, duty: Callable[[], Awaitable[None]]) -> None:
         started = loop.time()
         try:
             await duty()
+            return
         except Exception as error:
             if loop.time() - started > _HEALTHY_SECONDS:
                 pause = _FIRST_PAUSE_SECONDS

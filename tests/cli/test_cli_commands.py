@@ -43,6 +43,14 @@ def test_run_reads_files_and_stdin(api: FakeApi, daybook: Daybook, at_home: Path
     assert [seen.json.get("input", "nothing") for seen in api.seen] == [{"a": 1, "b": 3}, [1, 2], "nothing"]
 
 
+def test_a_field_may_come_from_a_file(api: FakeApi, daybook: Daybook, at_home: Path) -> None:
+    api.on("POST /v1/tasks", Say(202, task()))
+    (at_home / "letter.txt").write_text('Dear "Ada",\n', encoding="utf-8")
+    (at_home / "sizes.json").write_text("[1, 2]")
+    daybook("run", "hello", "text=@letter.txt", "sizes:=@sizes.json", "mail=a@b", """handle:="@ada\"""")
+    assert api.seen[0].json["input"] == {"text": 'Dear "Ada",\n', "sizes": [1, 2], "mail": "a@b", "handle": "@ada"}
+
+
 def test_a_time_without_an_offset_is_local(api: FakeApi, daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
     api.on("POST /v1/tasks", Say(202, task("scheduled", run_at=AT)))
     daybook("run", "hello", "--at", "2026-12-01T09:00:00Z")

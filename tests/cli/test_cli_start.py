@@ -11,6 +11,7 @@ from tests.cli.conftest import Daybook
 from tests.client.fake_api import TASK_ID, FakeApi, Say, task
 
 from daybook.cli import services
+from daybook.cli.commands import COMMANDS
 from daybook.cli.exits import Complaint
 
 _PROGRAM = """
@@ -30,6 +31,16 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     assert ran.stdout
 
 
+def test_the_first_screen_names_every_command_and_needs_no_parser(daybook: Daybook) -> None:
+    program = "import sys; from daybook.cli import main; main(['--help']); sys.exit('cyclopts' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode == 0
+    shown = daybook("--help").out
+    assert daybook().out == shown
+    for name, _, _ in COMMANDS:
+        assert f"  {name} " in shown
+        assert daybook(name, "--help").code == 0
+
+
 def test_python_m_daybook_is_daybook() -> None:
     ran = subprocess.run([sys.executable, "-m", "daybook", "--version"], capture_output=True, text=True, check=False)
     assert ran.stdout.strip() == version("daybook-tasks")
@@ -45,6 +56,8 @@ def test_python_m_daybook_is_daybook() -> None:
         ["run", "hello", "not-a-pair"],
         ["run", "hello", "k:=nonsense"],
         ["run", "hello", "@missing.json"],
+        ["run", "hello", "text=@missing.txt"],
+        ["run", "hello", "text:=@missing.json"],
         ["run", "hello", "--at", "tomorrow"],
         ["run", "hello", "--at", "2026-12-01", "--in", "5m"],
         ["run", "hello", "--label", "no-value"],

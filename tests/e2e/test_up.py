@@ -81,10 +81,10 @@ async def start(folder: Path, *arguments: str, **environ: str) -> Process:
 
 
 @asynccontextmanager
-async def running(folder: Path, **environ: str) -> AsyncIterator[Up]:
+async def running(folder: Path, apps: str = "apps_here:app", **environ: str) -> AsyncIterator[Up]:
     """`daybook up` with an app, from its banner on. Ended by signal 9 if the test did not end it."""
     (folder / "apps_here.py").write_text(APP)
-    process = await start(folder, "apps_here:app", **environ)
+    process = await start(folder, apps, **environ)
     assert process.stdout is not None
     assert process.stderr is not None
     errors = asyncio.create_task(process.stderr.read())
@@ -150,6 +150,14 @@ async def test_the_next_day_address_token_and_history_are_what_they_were(first_d
     async with running(next_day) as up, up.client() as client:
         assert (up.url, up.token) == (before.url, before.token)
         assert (await client.get(f"/v1/tasks/{task_id}")).json()["status"] == "success"
+
+
+async def test_with_other_apps_the_banner_names_one_that_is_served_now(next_day: Path) -> None:
+    (next_day / "other_apps.py").write_text(APP.replace('"hello"', '"other"').replace("name: str", "name: str, again: int"))
+    async with running(next_day, "other_apps:app") as up, up.client() as client:
+        assert "daybook run other.greet" in up.said
+        answer = await client.post("/v1/tasks", json={"app": "other.greet", "input": {"name": "Ada", "again": 1}})
+        assert answer.status_code == 202, answer.text
 
 
 async def test_a_second_one_in_the_same_folder_is_refused(next_day: Path) -> None:

@@ -47,13 +47,10 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
         status, _ = await self._get("/v1/apps", token)
         return status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
 
-    async def find_app(self, token: str) -> Served | None:
-        """An app that can be run, if there is one: the one that asks for least, so that an example stays short."""
+    async def catalogue(self, token: str) -> list[Served]:
+        """The apps that were published, whether anybody serves them or not."""
         status, body = await self._get("/v1/apps", token)
-        if status != http.client.OK:
-            return None
-        apps = msgspec.json.decode(body, type=_Catalogue).items
-        return min(apps, key=lambda served: len(served.input_schema.get("required", ())), default=None)
+        return msgspec.json.decode(body, type=_Catalogue).items if status == http.client.OK else []
 
     async def _get(self, path: str, token: str | None = None) -> tuple[int | None, bytes]:
         return await asyncio.to_thread(self._get_now, path, token)

@@ -35,6 +35,7 @@ from daybook_local.postgres import EmbeddedPostgres
 from daybook_local.probe import Api, Served, reachable
 from daybook_local.processes import ServerFailed
 from daybook_local.services import Service
+from daybook_local.serving import NewRunner
 from daybook_local.supervisor import StopAsked, Supervisor, wait_ready
 
 USUAL_API_PORT = 8420
@@ -42,7 +43,7 @@ SERVICES = ("api", "scheduler", "runner")
 # Whom the token stands for. It may do everything: who can read the file owns the database anyway.
 NAMESPACE, OWNER, LABEL = "default", "local", "daybook up"
 _READY_SECONDS = 30.0
-_FIRST_APP_SECONDS = 3.0
+_APPS_SECONDS = 10.0
 _LEFTOVERS_SECONDS = 15.0
 
 
@@ -99,16 +100,17 @@ async def up(options: UpOptions) -> int:
 async def _run(options: UpOptions, data: Path, services_lock: int, supervisor: Supervisor) -> None:
     addresses = await _prepare(options, data, supervisor)
     port = _api_port(options, data)
-    for service in _services(options, addresses, port, services_lock):
-        supervisor.start(service)
     api = reachable(options.host, port)
-    try:
-        await supervisor.unless_stopped(wait_ready(api.is_ready, _READY_SECONDS))
-    except TimeoutError:
-        raise ServerFailed(f"the API was not ready within {_READY_SECONDS:.0f} s; its own lines say why") from None
-    token = await supervisor.unless_stopped(_valid_token(data / "token", api, addresses.owner))
+    async with NewRunner(addresses.owner) as runner:
+        for service in _services(options, addresses, port, services_lock):
+            supervisor.start(service)
+        try:
+            await supervisor.unless_stopped(wait_ready(api.is_ready, _READY_SECONDS))
+        except TimeoutError:
+            raise ServerFailed(f"the API was not ready within {_READY_SECONDS:.0f} s; its own lines say why") from None
+        token = await supervisor.unless_stopped(_valid_token(data / "token", api, addresses.owner))
+        served = await supervisor.unless_stopped(_find_app(runner, api, token))
     with _announced(data / "env.json", api, token, addresses):
-        served = await supervisor.unless_stopped(_find_app(api, token, patient=bool(options.apps)))
         places = addresses.places | {"data": data}
         command = _command(data, api, token)
         print(banner(url=api.url, token=token, served=served, places=places, command=command), flush=True)
@@ -233,18 +235,23 @@ async def _valid_token(path: Path, api: Api, owner_url: str) -> str:
     return token
 
 
-async def _find_app(api: Api, token: str, *, patient: bool) -> Served | None:
-    """An app for the examples. Apps appear when the runner has published them, a moment after the API is ready."""
-    found: Served | None = None
+async def _find_app(runner: NewRunner, api: Api, token: str) -> Served | None:
+    """An app for the examples: of those that the runner serves, the one that asks for least, so that an example stays short.
+
+    Waits until all of them can be submitted, which is a moment after the API is ready, so that the banner's reader finds them.
+    """
+    served: list[Served] = []
 
     async def look() -> bool:
-        nonlocal found
-        found = await api.find_app(token)
-        return found is not None
+        apps = await runner.find_apps()
+        if apps is None:
+            return False
+        served[:] = [app for app in await api.catalogue(token) if app.app in apps]
+        return len(served) == len(apps)
 
     with contextlib.suppress(TimeoutError):
-        await (wait_ready(look, _FIRST_APP_SECONDS) if patient else look())
-    return found
+        await wait_ready(look, _APPS_SECONDS)
+    return min(served, key=lambda app: len(app.input_schema.get("required", ())), default=None)
 
 
 def _command(data: Path, api: Api, token: str) -> str:

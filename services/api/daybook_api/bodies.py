@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from itertools import accumulate
+from itertools import accumulate, compress, islice
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -23,10 +23,13 @@ Decoded = TypeVar("Decoded")
 _DEPTH: Final = 64
 _MESSAGE: Final = re.compile(r"(?P<what>.*?)(?: - at (?:`key` in )?`(?P<path>\$[^`]*)`)?", re.DOTALL)
 _UNKNOWN: Final = "Object contains unknown field `"
-_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_STEPS: Final = bytes.maketrans(b"[{]},", b"\x01\x01\xff\xff\x00")
+_COMMAS: Final = bytes(byte == ord(",") for byte in range(256))
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_SIGNS: Final = bytes(set(range(256)) - set(b"[]{},"))
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _VALUES: Final = msgspec.json.Decoder()
+_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def decode(decoder: "msgspec.json.Decoder[Decoded]", body: bytes) -> Decoded:
@@ -47,6 +50,36 @@ def decode(decoder: "msgspec.json.Decoder[Decoded]", body: bytes) -> Decoded:
     if body.count(b"[") + body.count(b"{") > _DEPTH and _is_deeper(body, _DEPTH):
         raise _too_deep(_find(body, lambda _, depth: depth > _DEPTH) or "")
     return decoded
+
+
+def split_array(body: bytes, most: int) -> list[bytes]:
+    """The items of a JSON array, still unread: a bad one costs itself alone, unless nobody can say where it ends. Raises problems; `too-large` for more than `most`."""
+    # Counted before they are made: a body of tiny items would become a hundred times its size.
+    if body.count(b",") >= most and _has_more_items(body, most):
+        raise too_many(most)
+    try:
+        return [bytes(item) for item in _ITEMS.decode(body)]
+    except msgspec.ValidationError:
+        raise Problem("invalid-body", "The body is an array.", errors=[Spot(pointer="", message="is not an array")]) from None
+    except msgspec.DecodeError as error:
+        raise _malformed(body, str(error)) from None
+    except RecursionError:
+        raise _too_deep("") from None
+
+
+def split_lines(body: bytes, most: int) -> list[bytes]:
+    """The lines of an NDJSON body that are not blank, still unread. Raises `too-large` for more than `most`."""
+    if body.count(b"\n") > 2 * most:
+        raise too_many(most)
+    lines = [line for line in body.split(b"\n") if not line.isspace() and line]
+    if len(lines) > most:
+        raise too_many(most)
+    return lines
+
+
+def too_many(most: int) -> Problem:
+    """The problem with a batch of more items than that."""
+    return Problem("too-large", f"A batch may hold {most} tasks.")
 
 
 def decode_part(content: bytes, pointer: str) -> Any:
@@ -102,10 +135,21 @@ def _too_deep(pointer: str) -> Problem:
 
 def _is_deeper(body: bytes, depth: int) -> bool:
     """Whether well-formed JSON is nested deeper than that; told without a step of Python a byte."""
-    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    outside_of_text = b"".join(unescaped.split(b'"')[::2])
-    steps = memoryview(outside_of_text.translate(_STEPS, _NOT_BRACKETS)).cast("b")
+    steps = memoryview(_outside_of_text(body).translate(_STEPS, _NOT_BRACKETS)).cast("b")
     return max(accumulate(steps), default=0) > depth
+
+
+def _has_more_items(body: bytes, most: int) -> bool:
+    """Whether an array has more items than that, by the commas on its own level; looks no further than the first too many."""
+    signs = _outside_of_text(body).translate(None, _NOT_SIGNS)
+    levels = accumulate(memoryview(signs.translate(_STEPS)).cast("b"))
+    separators = filter((1).__eq__, compress(levels, signs.translate(_COMMAS)))
+    return next(islice(separators, most - 1, None), None) is not None
+
+
+def _outside_of_text(body: bytes) -> bytes:
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(unescaped.split(b'"')[::2])
 
 
 def _has_no_json_form(value: Any, _: int) -> bool:

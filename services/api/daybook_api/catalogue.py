@@ -1,5 +1,6 @@
 """The apps, as submits need them: the latest manifest and a compiled validator of its input schema, cached until the log says otherwise."""
 
+from itertools import islice
 from typing import Any, Final
 
 import jsonschema_rs
@@ -9,9 +10,11 @@ from daybook.domain.events import AppPublished
 from daybook.log.envelope import Recorded
 from daybook.log.postgres import Log
 
+from .bodies import escaped
 from .problems import Problem, Spot
 
 _MOST_ERRORS: Final = 10
+_LONGEST_MESSAGE: Final = 300
 
 
 class Entry:
@@ -29,11 +32,11 @@ class Entry:
         if self._validator is None or self._validator.is_valid(value):
             return
         spots = []
-        for error in self._validator.iter_errors(value):
-            pointer = "/input" + "".join(f"/{_escaped(str(part))}" for part in error.instance_path)
-            spots.append(Spot(pointer=pointer, message=error.message))
-            if len(spots) == _MOST_ERRORS:
-                break
+        for error in islice(self._validator.iter_errors(value), _MOST_ERRORS):
+            pointer = "/input" + "".join(f"/{escaped(str(part))}" for part in error.instance_path)
+            # A message quotes what it is about, which may be all of the input.
+            message = error.message if len(error.message) <= _LONGEST_MESSAGE else f"{error.message[:_LONGEST_MESSAGE]}…"
+            spots.append(Spot(pointer=pointer, message=message))
         raise Problem("invalid-input", f"The input does not fit {self.manifest.app}: {spots[0].message}", errors=spots)
 
 
@@ -43,28 +46,26 @@ class Catalogue:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._entries: dict[tuple[str, str], Entry] = {}
+        self._changes = 0
 
     def told(self, recorded: Recorded) -> None:
         """Forget what has changed."""
         if isinstance(recorded.event, AppPublished):
+            self._changes += 1
             self._entries.pop((recorded.namespace, recorded.event.app), None)
-
-    def known(self, namespace: str, app: str) -> Entry | None:
-        """The app, if it is in the cache."""
-        return self._entries.get((namespace, app))
 
     async def get(self, namespace: str, app: str) -> Entry:
         """The app. Raises the problem `unknown-app`."""
         entry = self._entries.get((namespace, app))
         if entry is None:
+            changes = self._changes
             recorded = await self._log.load(ids.derive_id("app", namespace, app)) if "\x00" not in app else []
             manifest = recorded[-1].event if recorded else None
             if not isinstance(manifest, AppPublished):
                 hint = "`daybook app ls` lists what there is; an app appears when a runner that serves it starts."
                 raise Problem("unknown-app", f"There is no app {app!r}.", errors=[Spot(pointer="/app", message="is not known")], hint=hint)
-            entry = self._entries[namespace, app] = Entry(manifest)
+            entry = Entry(manifest)
+            if changes == self._changes:
+                # Had an app been published while this one was read, it could be this one, and nobody would say so again.
+                self._entries[namespace, app] = entry
         return entry
-
-
-def _escaped(part: str) -> str:
-    return part.replace("~", "~0").replace("/", "~1")

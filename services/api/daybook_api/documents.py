@@ -1,178 +1,164 @@
-"""/openapi.json. Litestar knows the paths and the parameters; what each endpoint takes and answers is the table below, with schemas made from the very structs that are
-encoded and decoded. Every 4xx and 5xx is a problem.
+"""/openapi.json: the OpenAPI 3.1 document. Paths come from the app's routes, words from their docstrings, schemas from the very structs that are decoded and encoded, and the
+rest from the table in `endpoints`. Every 4xx and 5xx is a problem (RFC 9457), but for the health of the process.
 """
 
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from inspect import cleandoc
+from typing import Any, Final
 
 import msgspec
-from litestar import Litestar
+from litestar import Litestar, Response, get
+from litestar.routes import HTTPRoute
 
-from .problems import MEDIA_TYPE, ProblemDetails
-from .schemas import (
-    AppList,
-    AppView,
-    BatchItem,
-    BatchOutcomes,
-    CancelRequest,
-    EventList,
-    Health,
-    RescheduleRequest,
-    SubmitRequest,
-    TaskList,
-    TaskView,
+from .endpoints import ENDPOINTS, JSON, LINES, RESPONSE_HEADERS, STREAM, Endpoint, Parameter
+from .problems import CODES, MEDIA_TYPE, ProblemDetails
+from .requests import HttpRequest
+
+_INTRODUCTION: Final = (
+    "Hand work to any app, get on with your day. Submit a task, watch it run, read its result and its history. "
+    "Every task is known by an id (`tsk_…`); somebody else's task is one that does not exist."
 )
-
-_JSON: Final = "application/json"
-_STREAM: Final = "text/event-stream"
-_TEXT: Final = {"type": "string"}
-
-
-class Body(NamedTuple):
-    """A request body: its schema by media type."""
-
-    schema: Any
-    media_types: tuple[str, ...] = (_JSON,)
-    required: bool = True
-    array: bool = False
-
-
-class Doc(NamedTuple):
-    """What one endpoint answers, takes, and reads from headers beside what its signature says."""
-
-    answers: dict[int, Any]
-    problems: tuple[int, ...]
-    body: Body | None = None
-    headers: tuple[str, ...] = ()
-    response_headers: tuple[str, ...] = ()
-    streams: bool = False
-    open: bool = False
-
-
-_WRITTEN: Final = ("ETag", "Daybook-Position")
-_SUBMITTED: Final = (*_WRITTEN, "Location", "Operation-Location", "Preference-Applied", "Idempotency-Replayed")
-_CHANGES: Final = (400, 401, 403, 404, 409, 412, 413, 422, 500, 503)
-
-HEADERS: Final[dict[str, str]] = {
-    "Idempotency-Key": "The same key with the same body gives the same task; with another body, a problem.",
-    "Prefer": "`wait=N`: wait up to N seconds (60 at most) and answer 200 with the finished task if it ends in time.",
-    "Daybook-Owner": "On whose behalf: for tokens with the scope act_as.",
-    "If-Match": "The version that the task must still have.",
-    "ETag": "The task's version, in quotes.",
-    "Daybook-Position": "Where the write lies in the log; a list that is sent it waits for it.",
-    "Location": "The task.",
-    "Operation-Location": "The task.",
-    "Preference-Applied": "The wait that was applied.",
-    "Idempotency-Replayed": "`true` when the task was there before.",
-    "Link": 'The next page, as rel="next".',
-    "X-Request-Id": "Names this request in the server's log.",
+_TAGS: Final = {
+    "tasks": "Submitted work: what is to be done, what is being done, what became of it.",
+    "apps": "What can be run.",
+    "operations": "For whoever keeps the service running.",
 }
-
-TABLE: Final[dict[str, Doc]] = {
-    "submitTask": Doc(
-        {200: TaskView, 202: TaskView},
-        (400, 401, 403, 413, 415, 422, 500, 503),
-        Body(SubmitRequest),
-        ("Idempotency-Key", "Prefer", "Daybook-Owner"),
-        _SUBMITTED,
-    ),
-    "submitBatch": Doc(
-        {200: BatchOutcomes},
-        (400, 401, 403, 413, 415, 422, 500, 503),
-        Body(BatchItem, (_JSON, "application/x-ndjson"), array=True),
-        ("Daybook-Owner",),
-        ("Daybook-Position",),
-    ),
-    "listTasks": Doc({200: TaskList}, (400, 401, 403, 500, 503), headers=("Daybook-Owner",), response_headers=("Link",)),
-    "getTask": Doc({200: TaskView, 304: None}, (400, 401, 403, 404, 500, 503), headers=("Daybook-Owner",), response_headers=("ETag", "Preference-Applied")),
-    "getResult": Doc({200: ...}, (400, 401, 403, 404, 409, 410, 500, 503), headers=("Daybook-Owner",), response_headers=("ETag",)),
-    "getEvents": Doc(
-        {200: EventList, 204: None}, (400, 401, 403, 404, 500, 503), headers=("Daybook-Owner",), response_headers=("ETag",), streams=True
-    ),
-    "cancelTask": Doc(
-        {200: TaskView, 202: TaskView}, _CHANGES, Body(CancelRequest, required=False), ("If-Match", "Daybook-Owner"), _WRITTEN
-    ),
-    "rescheduleTask": Doc({200: TaskView}, _CHANGES, Body(RescheduleRequest), ("If-Match", "Daybook-Owner"), _WRITTEN),
-    "listApps": Doc({200: AppList}, (400, 401, 403, 500, 503), headers=("Daybook-Owner",)),
-    "getApp": Doc({200: AppView}, (400, 401, 403, 404, 500, 503), headers=("Daybook-Owner",)),
-    "livez": Doc({200: Health}, (500,), open=True),
-    "readyz": Doc({200: Health, 503: Health}, (500,), open=True),
-    "openapi": Doc({200: dict[str, Any]}, (500,), open=True),
+_DESCRIPTIONS: Final = {
+    200: "Done.",
+    202: "Accepted, and not finished yet.",
+    204: "The stream has ended; do not come back.",
+    304: "Not changed.",
+    503: "Cannot do its work now.",
 }
+_STREAM: Final = (
+    "Server-sent events: `snapshot` first, then one event for each later fact (`task.running` …) and for what the attempt says (`progress`, `log`, `chunk`, `action`), "
+    "`heartbeat` in silence, and `end`."
+)
+_RUN_AT: Final = {"required": ["run_at"], "properties": {"run_at": {"type": "string"}}}
+_DELAY: Final = {"required": ["delay"], "properties": {"delay": {"type": ["string", "number"]}}}
 
 
+@get("/openapi.json", operation_id="openapi", tags=["operations"])
+async def openapi(request: HttpRequest) -> Response[bytes]:
+    """This document."""
+    return Response(describe(request.app), media_type=JSON)
+
+
+@lru_cache(maxsize=1)
 def describe(app: Litestar) -> bytes:
-    """The OpenAPI 3.1 document of the app, as JSON."""
-    document = app.openapi_schema.to_schema()
-    models = sorted({model for doc in TABLE.values() for model in _models(doc)} | {ProblemDetails}, key=lambda model: model.__name__)
-    _, components = msgspec.json.schema_components(models, ref_template="#/components/schemas/{name}")
-    document["components"] = {
-        "schemas": components,
-        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "A token: `dbk_…`."}},
+    """The document of the app, as JSON. Raises KeyError for a route that `endpoints` does not know."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute):
+            continue
+        for handler in route.route_handlers:
+            if handler.operation_id is not None:  # the answer to OPTIONS has none
+                endpoint = ENDPOINTS[str(handler.operation_id)]
+                words = cleandoc(handler.fn.__doc__ or "").partition("\n\n")
+                operation = {"operationId": handler.operation_id, "summary": words[0], "tags": sorted(handler.tags or ()), **_operation(endpoint)}
+                if words[2]:
+                    operation["description"] = words[2]
+                for method in handler.http_methods:
+                    paths.setdefault(route.path_format, {})[method.lower()] = operation
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "Daybook", "version": "1", "description": _INTRODUCTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "A token: `dbk_…`."}},
+        },
     }
-    for path in document["paths"].values():
-        for operation in path.values():
-            _complete(operation, TABLE[operation["operationId"]])
     return msgspec.json.encode(document)
 
 
-def _complete(operation: dict[str, Any], doc: Doc) -> None:
-    operation["security"] = [] if doc.open else [{"bearer": []}]
-    operation["responses"] = {
-        **{str(status): _answer(status, model, doc) for status, model in doc.answers.items()},
-        **{str(status): _problem(status) for status in doc.problems if status not in doc.answers},
+def _schemas() -> dict[str, Any]:
+    models: set[Any] = {ProblemDetails}
+    for endpoint in ENDPOINTS.values():
+        models |= {model for content in endpoint.answers.values() if content for model in content.values() if model is not None}
+        models |= {endpoint.body} if endpoint.body is not None else set()
+    _, components = msgspec.json.schema_components(sorted(models, key=lambda model: model.__name__), ref_template="#/components/schemas/{name}")
+    for name in ("SubmitRequest", "BatchItem", "RescheduleRequest"):
+        components[name]["not"] = {"allOf": [_RUN_AT, _DELAY]}
+    for name in ("SubmitRequest", "BatchItem"):
+        components[name]["properties"]["input"] = {"description": "Any JSON that fits the app's input schema.", "default": {}}
+    components["RescheduleRequest"]["anyOf"] = [_RUN_AT, _DELAY]
+    components["ProblemDetails"]["properties"]["code"]["enum"] = sorted(CODES)
+    return components
+
+
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "security": [{"bearer": []}] if endpoint.needs_token else [],
+        "responses": {
+            **{str(status): _answer(status, content, endpoint) for status, content in endpoint.answers.items()},
+            **{str(status): _problem(status) for status in sorted(endpoint.problems) if status not in endpoint.answers},
+        },
     }
-    if doc.headers:
-        given = [
-            {"name": name, "in": "header", "required": False, "description": HEADERS[name], "schema": _TEXT} for name in doc.headers
-        ]
-        operation["parameters"] = [*operation.get("parameters", []), *given]
-    if doc.body is not None:
-        operation["requestBody"] = _body(doc.body)
+    if endpoint.parameters:
+        operation["parameters"] = [_parameter(parameter) for parameter in endpoint.parameters]
+    if endpoint.body is not None:
+        operation["requestBody"] = {"required": endpoint.body_required, "content": _body(endpoint)}
+    return operation
 
 
-def _answer(status: int, model: Any, doc: Doc) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": _DESCRIPTIONS.get(status, "Done")}
-    if model is ...:
-        answer["content"] = {"*/*": {"schema": {}}}
-    elif model is not None:
-        answer["content"] = {_JSON: {"schema": {"type": "object"} if model == dict[str, Any] else _ref(model)}}
-        if doc.streams:
-            answer["content"][_STREAM] = {"schema": _TEXT}
-    if doc.response_headers and status < 300:
-        answer["headers"] = {name: {"description": HEADERS[name], "schema": _TEXT} for name in doc.response_headers}
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    described = {
+        "name": parameter.name,
+        "in": parameter.where,
+        "required": parameter.where == "path",
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
+    return described if parameter.explode is None else described | {"style": "form", "explode": parameter.explode}
+
+
+def _answer(status: int, content: dict[str, Any] | None, endpoint: Endpoint) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": _DESCRIPTIONS[status]}
+    if content is not None:
+        answer["content"] = {media_type: _content(media_type, model) for media_type, model in content.items()}
+    names = endpoint.response_headers if status < 400 else ()
+    if names:
+        answer["headers"] = {name: _header(name) for name in names}
+    if endpoint.leads_to_task:
+        parameters = {"task_id": "$response.body#/id"}
+        followers = ("getTask", "getResult", "getEvents", "cancelTask", "rescheduleTask")
+        answer["links"] = {name: {"operationId": name, "parameters": parameters} for name in followers}
     return answer
 
 
+def _content(media_type: str, model: Any) -> dict[str, Any]:
+    if model is not None:
+        return {"schema": _ref(model)}
+    if media_type == STREAM:
+        return {"schema": {"type": "string", "description": _STREAM}}
+    return {"schema": {"type": "object"}} if media_type == JSON else {}
+
+
 def _problem(status: int) -> dict[str, Any]:
+    names = {401: ("X-Request-Id", "WWW-Authenticate"), 503: ("X-Request-Id", "Retry-After")}.get(status, ("X-Request-Id",))
+    codes = sorted(code for code, meaning in CODES.items() if meaning.status == status)
     return {
-        "description": "A problem (RFC 9457)",
+        "description": f"A problem: {', '.join(codes)}.",
         "content": {MEDIA_TYPE: {"schema": _ref(ProblemDetails)}},
-        "headers": {"X-Request-Id": {"description": HEADERS["X-Request-Id"], "schema": _TEXT}},
+        "headers": {name: _header(name) for name in names},
     }
 
 
-def _body(body: Body) -> dict[str, Any]:
-    schema = _ref(body.schema)
-    content = {}
-    for media_type in body.media_types:
-        whole = {"type": "array", "items": schema, "maxItems": 10_000} if body.array and media_type == _JSON else schema
-        content[media_type] = {"schema": whole}
-    return {"required": body.required, "content": content}
+def _header(name: str) -> dict[str, Any]:
+    description, schema = RESPONSE_HEADERS[name]
+    return {"description": description, "required": False, "schema": schema}
 
 
-def _models(doc: Doc) -> set[Any]:
-    models = {model for model in doc.answers.values() if model is not None and model is not ... and model != dict[str, Any]}
-    return models | ({doc.body.schema} if doc.body else set())
+def _body(endpoint: Endpoint) -> dict[str, Any]:
+    schema = _ref(endpoint.body)
+    if LINES not in endpoint.body_types:
+        return {JSON: {"schema": schema}}
+    lines = {"type": "string", "description": f"Lines, each of them a {endpoint.body.__name__} as JSON."}
+    return {JSON: {"schema": {"type": "array", "items": schema, "maxItems": 10_000}}, LINES: {"schema": lines}}
 
 
 def _ref(model: Any) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
-
-
-_DESCRIPTIONS: Final = {
-    200: "Done",
-    202: "Accepted, and not finished yet",
-    204: "The stream has ended; do not come back",
-    304: "Not changed",
-    503: "Cannot do its work now",
-}

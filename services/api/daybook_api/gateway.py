@@ -1,10 +1,15 @@
 """What the routes share: the log, the caches over it, and the few questions that every route asks."""
 
-from typing import Any, NamedTuple
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 import msgspec
+import structlog
 from litestar import Response
+from nats import errors as nats_errors
 
 from daybook import clock, ids
 from daybook.access import Principal
@@ -13,7 +18,7 @@ from daybook.bus.jetstream import Bus
 from daybook.bus.messages import CancelAttempt, encode_control
 from daybook.domain.commands import Cancel, Reschedule
 from daybook.domain.events import Content, TaskFailed, TaskSubmitted
-from daybook.domain.refusals import NotFound, Refusal, VersionMismatch
+from daybook.domain.refusals import AlreadyDone, NotFound, Refusal, VersionMismatch
 from daybook.domain.status import Status
 from daybook.domain.task import Task, fold
 from daybook.handling import Handled, handle
@@ -24,12 +29,17 @@ from daybook.log.postgres import Log, events_of
 from .auth import Access
 from .catalogue import Catalogue
 from .hub import Hub
-from .problems import Problem, of_refusal
+from .problems import of_refusal
 from .schemas import ErrorView, TaskView, attempts_of, task_view
 from .submission import Submission
 
-_ENCODE = msgspec.json.Encoder().encode
-_ERROR = msgspec.json.Decoder(ErrorView)
+Permission: TypeAlias = Callable[[list[Recorded], Task], Refusal | None]
+
+_TELL_SECONDS: Final = 1.0
+_ENCODE: Final = msgspec.json.Encoder().encode
+_ERROR: Final = msgspec.json.Decoder(ErrorView)
+
+log = structlog.get_logger()
 
 
 class Found(NamedTuple):
@@ -42,6 +52,9 @@ class Found(NamedTuple):
 
 class Gateway:
     """The API's parts, put together by `wiring`."""
+
+    heartbeat_seconds = 15.0
+    """How long a stream is silent before it says that it is still there."""
 
     def __init__(self, log: Log, bus: Bus, hub: Hub, catalogue: Catalogue, access: Access) -> None:
         self.log = log
@@ -66,7 +79,7 @@ class Gateway:
         return task_view(
             ids.spell("tsk", found.stream),
             task,
-            input=await self.content(task.input, recorded[0].payload),
+            content=await self.content(task.input, recorded[0].payload),
             attempts=attempts_of(recorded),
             error=await self.error(found),
         )
@@ -88,17 +101,22 @@ class Gateway:
     async def cancel(self, stream: UUID, who: Principal, reason: str, if_match: int | None) -> Handled | Refusal:
         """Cancel a task; where it runs, its runner is told at once, and finds out from the log if that word is lost."""
         command = Cancel(actor=f"user:{who.owner}", reason=reason)
-        handled = await self._handle(stream, command, who, if_match)
-        if isinstance(handled, Handled) and handled.task.status is Status.RUNNING and self.bus.is_connected:
-            nats = await self.bus.connected()
-            await nats.publish(subjects.control(handled.task.runner), encode_control(CancelAttempt(task=stream)))
+        handled = await self._handle(command, stream, self._permission(who, if_match))
+        if isinstance(handled, Handled) and handled.task.status is Status.RUNNING:
+            await self._tell_runner(handled.task.runner, stream)
         return handled
 
-    async def reschedule(self, stream: UUID, who: Principal, command: Reschedule, if_match: int | None) -> Handled | Refusal:
-        """Give a task that has not started another time."""
-        return await self._handle(stream, command, who, if_match)
+    async def reschedule(self, stream: UUID, who: Principal, run_at: datetime, if_match: int | None) -> Handled | Refusal:
+        """Give a task that has not started another time. The time that it has already is no change."""
+        permission = self._permission(who, if_match)
 
-    async def _handle(self, stream: UUID, command: Cancel | Reschedule, who: Principal, if_match: int | None) -> Handled | Refusal:
+        def permits(recorded: list[Recorded], task: Task) -> Refusal | None:
+            same = task.status is Status.SCHEDULED and task.run_at == run_at
+            return permission(recorded, task) or (AlreadyDone() if same else None)
+
+        return await self._handle(Reschedule(actor=f"user:{who.owner}", run_at=run_at), stream, permits)
+
+    def _permission(self, who: Principal, if_match: int | None) -> Permission:
         def permits(recorded: list[Recorded], task: Task) -> Refusal | None:
             if not may_see(who, recorded, task):
                 return NotFound()
@@ -106,7 +124,21 @@ class Gateway:
                 return VersionMismatch(expected=if_match, current=task.version)
             return None
 
+        return permits
+
+    async def _handle(self, command: Cancel | Reschedule, stream: UUID, permits: Permission) -> Handled | Refusal:
         return await handle(self.log, stream, command, clock.now(), permits=permits)
+
+    async def _tell_runner(self, runner: str, stream: UUID) -> None:
+        if not self.bus.is_connected:
+            return
+        try:
+            async with asyncio.timeout(_TELL_SECONDS):
+                nats = await self.bus.connected()
+                await nats.publish(subjects.control(runner), encode_control(CancelAttempt(task=stream)))
+        except (nats_errors.Error, TimeoutError) as error:
+            # The wish is recorded, and the runner looks in the log.
+            log.warning("cancel.untold", runner=runner, error=type(error).__name__)
 
 
 def may_see(who: Principal, recorded: list[Recorded], task: Task) -> bool:
@@ -125,26 +157,3 @@ def written(position: Position | None, version: int) -> dict[str, str]:
     if position is not None:
         headers["Daybook-Position"] = str(position)
     return headers
-
-
-def if_match(header: str | None) -> int | None:
-    """The version that an `If-Match` asks for; None for any. Raises a problem for what is neither."""
-    if header is None or header.strip() == "*":
-        return None
-    bare = header.strip().strip('"')
-    if not bare.isascii() or not bare.isdigit() or len(bare) > 9:
-        raise Problem("invalid-request", 'If-Match is a version in quotes, such as "3".')
-    return int(bare)
-
-
-def preferred_wait(header: str | None) -> float | None:
-    """The seconds of `Prefer: wait=N` (RFC 7240), at most 60; None when waiting is not preferred (or not said in a way that can be read)."""
-    for preference in (header or "").split(","):
-        name, _, value = preference.partition("=")
-        if name.strip().lower() == "wait":
-            bare = value.split(";")[0].strip().strip('"')
-            if bare.isascii() and bare.isdigit() and len(bare) < 6:
-                return float(min(int(bare), 60))
-    return None
-
-

@@ -1,7 +1,7 @@
 """The hub: this process' own tail of the log. It wakes whoever waits for a task here, and tells the caches what has changed.
 
-It holds no lease and stores no cursor: it starts at the head and goes on from where it was after an interruption, so nothing is missed while the process lives. Nobody who is told something can
-make the hub wait: a watcher's queue is bounded, and one that overflows is closed.
+It holds no lease and stores no cursor: it starts at the head and goes on from where it was after an interruption, so nothing is missed while the process lives.
+Nobody who is told something can make the hub wait: a watcher's queue is bounded, and one that overflows is closed.
 """
 
 import asyncio
@@ -28,6 +28,8 @@ class Watch:
 
     def __enter__(self) -> Self:
         self._hub.watches.setdefault(self._stream, set()).add(self)
+        if self._hub.closed:
+            self.tell(None)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -61,6 +63,7 @@ class Hub:
         self._cursor: Cursor | None = None
         self._listeners: list[Callable[[Recorded], None]] = []
         self.watches: dict[UUID, set[Watch]] = {}
+        self.closed = False
 
     def on_event(self, listener: Callable[[Recorded], None]) -> None:
         """Have `listener` told of every event; it must be quick."""
@@ -70,10 +73,13 @@ class Hub:
         """The events of one task from now on."""
         return Watch(self, stream)
 
+    async def begin(self) -> None:
+        """Stand at the head: everything from now on will be told."""
+        self._cursor = await self._log.head()
+
     async def run(self) -> None:
         """Follow the tail. A duty."""
-        if self._cursor is None:
-            self._cursor = await self._log.head()
+        assert self._cursor is not None, "the hub has not begun"
         while True:
             page = await self._reader.page_after(self._cursor, _WAIT_SECONDS)
             for recorded in page.events:
@@ -84,7 +90,8 @@ class Hub:
             self._cursor = page.after
 
     def close(self) -> None:
-        """End every watch: the process is about to stop, and clients should come back elsewhere."""
+        """End every watch, those to come too: the process is about to stop, and clients should come back elsewhere."""
+        self.closed = True
         for watchers in self.watches.values():
             for watch in watchers:
                 watch.tell(None)

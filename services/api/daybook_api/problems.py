@@ -126,8 +126,8 @@ class Problem(Exception):
         """The HTTP status."""
         return CODES[self.code].status
 
-    def details(self, instance: str) -> ProblemDetails:
-        """The body to send, with a new request id."""
+    def details(self, instance: str, request_id: str) -> ProblemDetails:
+        """The body to send."""
         return ProblemDetails(
             type=f"urn:daybook:problem:{self.code}",
             title=CODES[self.code].title,
@@ -135,7 +135,7 @@ class Problem(Exception):
             detail=self.detail,
             instance=instance,
             code=self.code,
-            request_id=ids.spell("evt", ids.new_id()).removeprefix("evt_"),
+            request_id=request_id,
             errors=self.errors,
             hint=self.hint,
             error=msgspec.UNSET if self.error is None else self.error,
@@ -185,7 +185,7 @@ def of_exception(error: Exception) -> Problem:
 def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Litestar's exception handler: every error there is, as a problem."""
     problem = of_exception(error)
-    details = problem.details(request.url.path)
+    details = problem.details(request.url.path, new_request_id())
     tell(details, error)
     return Response(
         msgspec.json.encode(details),
@@ -193,6 +193,11 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
         media_type=MEDIA_TYPE,
         headers={"X-Request-Id": details.request_id, **problem.headers},
     )
+
+
+def new_request_id() -> str:
+    """Names a request that went wrong, in its answer and in our log."""
+    return ids.spell("evt", ids.new_id()).removeprefix("evt_")
 
 
 def tell(details: ProblemDetails, error: Exception) -> None:

@@ -1,5 +1,6 @@
 """What a request says beside its path and its body: query parameters, media type, preferences, preconditions. Refuses, by name, what it does not know or cannot read."""
 
+import re
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -12,6 +13,7 @@ HttpRequest: TypeAlias = Request[None, None, State]
 
 _LONGEST_WAIT_SECONDS: Final = 60
 _MOST_PARAMETERS: Final = 100
+_VERSION: Final = re.compile(r'"[0-9]{1,9}"|[0-9]{1,9}')
 
 
 def query(request: HttpRequest, known: frozenset[str] = frozenset(), repeatable: frozenset[str] = frozenset()) -> dict[str, list[str]]:
@@ -55,12 +57,12 @@ def media_type(request: HttpRequest, *known: str) -> str:
 def if_match(request: HttpRequest) -> int | None:
     """The version that `If-Match` asks for; None for any. Raises a problem for what is neither."""
     header = request.headers.get("if-match")
-    if header is None or header.strip() == "*":
+    if header is None or header == "*":
         return None
-    bare = header.strip().strip('"')
-    if not bare.isascii() or not bare.isdigit() or len(bare) > 9:
+    found = _VERSION.fullmatch(header)
+    if found is None:
         raise Problem("invalid-request", 'If-Match is a version in quotes, such as "3".')
-    return int(bare)
+    return int(found[0].strip('"'))
 
 
 def preferred_wait(request: HttpRequest) -> float | None:

@@ -4,21 +4,40 @@ Requests are strict (an unknown field is a typo), answers are complete (a field 
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
 import msgspec
 from msgspec import Meta, Struct
 
 from daybook import ids
-from daybook.domain.events import AppPublished, Event, TaskCancelled, TaskEvent, TaskFailed, TaskReleased, TaskStarted, TaskSucceeded
+from daybook.domain.events import AppPublished, Event, TaskCancelled, TaskFailed, TaskReleased, TaskStarted, TaskSucceeded
+from daybook.domain.status import Status
 from daybook.domain.task import Task
 from daybook.log import codec
 from daybook.log.envelope import Recorded
 from daybook.projections.listing import ListedTask
 
-Timestamp = Annotated[datetime, Meta(tz=True)]
-Name = Annotated[str, Meta(min_length=1, max_length=128)]
-Label = Annotated[str, Meta(max_length=256)]
+from .problems import ProblemDetails
+
+LONGEST_SECONDS: Final = 3650 * 24 * 3600
+_NUMBER: Final = r"[0-9]+(\.[0-9]+)?"
+DURATION: Final = rf"^\s*(?=[0-9])({_NUMBER}|" + "".join(rf"({_NUMBER}{unit}\s*)?" for unit in ("w", "d", "h", "m", "s", "ms")) + r")\s*$"
+"""How a duration is written, as a JSON Schema pattern. What it means is `daybook.durations`' business."""
+
+Timestamp: TypeAlias = Annotated[datetime, Meta(tz=True)]
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
+Label: TypeAlias = Annotated[str, Meta(max_length=256)]
+# In Python `$` also fits before a line break at the end, so that is ruled out beside it.
+QueueName: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}(?!\n)$")]
+Key: TypeAlias = Annotated[str, Meta(pattern=r"^[ -~]{1,255}(?!\n)$")]
+DurationText: TypeAlias = Annotated[str, Meta(max_length=32, extra_json_schema={"pattern": DURATION, "examples": ["10m", "1h30m", "45s"]})]
+Delay: TypeAlias = DurationText | Annotated[float, Meta(ge=0, le=LONGEST_SECONDS)]
+Timeout: TypeAlias = DurationText | Annotated[float, Meta(gt=0, le=LONGEST_SECONDS)]
+StatusName: TypeAlias = Literal["scheduled", "queued", "running", "success", "error", "cancelled"]
+Ending: TypeAlias = Literal["success", "error", "released", "cancelled"]
+
+
+_NO_INPUT: Final = msgspec.Raw(b"{}")
 
 
 class RetryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,13 +50,13 @@ class SubmitRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A task to run: `input` for `app`, now, at `run_at`, or after `delay` (`"10m"`, `"1h30m"`, or seconds)."""
 
     app: Name
-    input: msgspec.Raw = msgspec.Raw(b"{}")
+    input: msgspec.Raw = msgspec.field(default_factory=lambda: _NO_INPUT)
     run_at: Timestamp | None = None
-    delay: Annotated[str, Meta(max_length=32)] | Annotated[float, Meta(ge=0)] | None = None
-    queue: Annotated[str, Meta(pattern="^[a-z0-9_-]{1,32}$")] | None = None
+    delay: Delay | None = None
+    queue: QueueName | None = None
     priority: Annotated[int, Meta(ge=1, le=5)] | None = None
     labels: Annotated[dict[Name, Label], Meta(max_length=32)] = {}
-    timeout: Annotated[str, Meta(max_length=32)] | Annotated[float, Meta(gt=0)] | None = None
+    timeout: Timeout | None = None
     retry: RetryRequest | None = None
     delivery: Literal["at_least_once", "at_most_once"] | None = None
 
@@ -45,7 +64,7 @@ class SubmitRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class BatchItem(SubmitRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A task of a batch; it may carry its own idempotency key."""
 
-    idempotency_key: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    idempotency_key: Key | None = None
 
 
 class CancelRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +77,7 @@ class RescheduleRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """When the task is to run instead: `run_at` or `delay`, one of them."""
 
     run_at: Timestamp | None = None
-    delay: Annotated[str, Meta(max_length=32)] | Annotated[float, Meta(ge=0)] | None = None
+    delay: Delay | None = None
 
 
 class ErrorView(Struct, frozen=True, kw_only=True):
@@ -74,8 +93,8 @@ class AttemptView(Struct, frozen=True, kw_only=True):
 
     attempt: int
     runner: str
-    started_at: datetime
-    ended_at: datetime | None
+    started_at: Timestamp
+    ended_at: Timestamp | None
     outcome: Literal["running", "success", "error", "released", "cancelled"]
 
 
@@ -103,17 +122,17 @@ class TaskSummary(Struct, frozen=True, kw_only=True):
     id: str
     app: str
     app_version: str
-    status: Literal["scheduled", "queued", "running", "success", "error", "cancelled"]
+    status: StatusName
     reason: str
     owner: str
     queue: str
     priority: int
     labels: dict[str, str]
     attempt: int
-    run_at: datetime | None
-    submitted_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    run_at: Timestamp | None
+    submitted_at: Timestamp
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
     error_type: str | None
     version: int
 
@@ -125,7 +144,7 @@ class TaskView(TaskSummary, frozen=True, kw_only=True):
     attempts: list[AttemptView]
     result: ResultView | None
     error: ErrorView | None
-    progress: None = None
+    progress: None
     links: Links
 
 
@@ -142,7 +161,7 @@ class EventView(Struct, frozen=True, kw_only=True):
     id: str
     kind: str
     version: int
-    at: datetime
+    at: Timestamp
     data: dict[str, Any]
 
 
@@ -157,7 +176,7 @@ class BatchOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     task_id: str | None = None
     status: str | None = None
-    problem: dict[str, Any] | None = None
+    problem: ProblemDetails | None = None
 
 
 class BatchOutcomes(Struct, frozen=True, kw_only=True):
@@ -187,7 +206,7 @@ class AppView(Struct, frozen=True, kw_only=True):
     queue: str
     priority: int
     policy: PolicyView
-    published_at: datetime
+    published_at: Timestamp
 
 
 class AppList(Struct, frozen=True, kw_only=True):
@@ -203,7 +222,8 @@ class Health(Struct, frozen=True, kw_only=True):
     checks: dict[str, str] = {}
 
 
-_ENDINGS: Final[dict[type[TaskEvent], Literal["success", "error", "released", "cancelled"]]] = {
+_WAITING: Final = frozenset({Status.SCHEDULED, Status.QUEUED})
+_ENDINGS: Final[dict[type[Event], Ending]] = {
     TaskSucceeded: "success",
     TaskFailed: "error",
     TaskReleased: "released",
@@ -212,9 +232,9 @@ _ENDINGS: Final[dict[type[TaskEvent], Literal["success", "error", "released", "c
 
 
 def task_view(
-    task_id: str, task: Task, *, input: bytes | None, attempts: list[AttemptView] | None = None, error: ErrorView | None = None
+    task_id: str, task: Task, *, content: bytes | None, attempts: list[AttemptView] | None = None, error: ErrorView | None = None
 ) -> TaskView:
-    """A task as HTTP shows it. `input` is JSON as it was given; None when it was erased."""
+    """A task as HTTP shows it. `content` is its input, JSON as it was given; None when it was erased."""
     path = f"/v1/tasks/{task_id}"
     result = task.result
     return TaskView(
@@ -230,17 +250,16 @@ def task_view(
         attempt=task.attempt,
         run_at=task.run_at,
         submitted_at=task.submitted_at,
-        started_at=task.started_at,
+        started_at=_begun(task.status, task.started_at),
         finished_at=task.finished_at,
         error_type=task.error_type or None,
         version=task.version,
-        input=None if input is None else msgspec.Raw(input),
+        input=None if content is None else msgspec.Raw(content),
         attempts=attempts or [],
         result=None if result is None else ResultView(media_type=result.media_type, size_bytes=result.size_bytes, href=f"{path}/result"),
         error=error,
-        links=Links(
-            self=path, events=f"{path}/events", result=f"{path}/result", cancel=f"{path}/cancel", reschedule=f"{path}/reschedule"
-        ),
+        progress=None,
+        links=Links(self=path, events=f"{path}/events", result=f"{path}/result", cancel=f"{path}/cancel", reschedule=f"{path}/reschedule"),
     )
 
 
@@ -250,7 +269,7 @@ def summary(row: ListedTask) -> TaskSummary:
         id=ids.spell("tsk", row.id),
         app=row.app,
         app_version=row.app_version,
-        status=row.status,  # type: ignore[arg-type]
+        status=cast("StatusName", row.status),
         reason=row.reason,
         owner=row.owner,
         queue=row.queue,
@@ -259,11 +278,16 @@ def summary(row: ListedTask) -> TaskSummary:
         attempt=row.attempt,
         run_at=row.run_at,
         submitted_at=row.submitted_at,
-        started_at=row.started_at,
+        started_at=_begun(row.status, row.started_at),
         finished_at=row.finished_at,
         error_type=row.error_type or None,
         version=row.version,
     )
+
+
+def _begun(status: str, started_at: datetime | None) -> datetime | None:
+    """When the current attempt began. A task that waits has none: its earlier ones, with their times, are among its attempts."""
+    return None if status in _WAITING else started_at
 
 
 def attempts_of(recorded: list[Recorded]) -> list[AttemptView]:
@@ -273,8 +297,8 @@ def attempts_of(recorded: list[Recorded]) -> list[AttemptView]:
         event = each.event
         if isinstance(event, TaskStarted):
             views.append(AttemptView(attempt=event.attempt, runner=event.runner, started_at=each.at, ended_at=None, outcome="running"))
-        elif type(event) in _ENDINGS and views and views[-1].ended_at is None:
-            views[-1] = msgspec.structs.replace(views[-1], ended_at=each.at, outcome=_ENDINGS[type(event)])  # type: ignore[index]
+        elif isinstance(event, Event) and (ending := _ENDINGS.get(type(event))) and views and views[-1].ended_at is None:
+            views[-1] = msgspec.structs.replace(views[-1], ended_at=each.at, outcome=ending)
     return views
 
 
@@ -287,11 +311,9 @@ def event_view(recorded: Recorded) -> EventView:
 
 def app_view(manifest: bytes, published_at: datetime) -> AppView:
     """An app as HTTP shows it."""
-    event: Event | Any = codec.decode("app.published.v1", manifest)
+    event = codec.decode("app.published.v1", manifest)
     assert isinstance(event, AppPublished)
-    policy = PolicyView(
-        max_attempts=event.policy.max_attempts, timeout_seconds=event.policy.timeout_seconds, delivery=event.policy.delivery
-    )
+    policy = PolicyView(max_attempts=event.policy.max_attempts, timeout_seconds=event.policy.timeout_seconds, delivery=event.policy.delivery)
     return AppView(
         app=event.app,
         kind=event.app_kind,

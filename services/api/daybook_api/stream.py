@@ -1,45 +1,46 @@
-"""One task as server-sent events: a snapshot, then every later event and everything its attempt says, until it ends.
+"""One task as server-sent events: a snapshot, then every later event and everything its attempts say, until it ends.
 
-Subscribe first, then read the state, then tell only what is newer: nothing can fall in between. Facts come from the log; what an attempt says comes from NATS, from its
-beginning where NATS still has it. An id is `version.attempt.n`; a client that comes back with the last one it saw is told only what is newer, and 204 once the end was told.
+Subscribe first, then read the state, then tell only what is newer: nothing can fall in between. Facts come from the log; words from NATS, from their beginning where NATS still
+has it. They are told in the order in which they happened: what an attempt said comes after the fact that it began and before the fact that it ended.
+
+An id is `version.attempt.n`: the last fact and the last word that were told. A client that comes back with one gets a snapshot of the state as it is now, then every fact and
+every word since, and 204 once it was told the end. On a fresh start the snapshot stands for the facts so far, and all words are told.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import nats.errors
 from litestar import Response
 from litestar.response import Stream
-from nats.aio.msg import Msg
-from nats.js.api import DeliverPolicy
 
 from daybook import ids
 from daybook.access import Principal
 from daybook.bus import subjects
-from daybook.domain.events import TaskEvent
+from daybook.domain.events import TaskCancelled, TaskEvent, TaskFailed, TaskReleased, TaskStarted, TaskSucceeded
 from daybook.domain.status import TERMINAL, status_after
 from daybook.log.envelope import Recorded
 from daybook.relay import verb_of
 
 from .gateway import Found, Gateway
 from .hub import Watch
+from .live import Live, Place, Word
 from .schemas import event_view
 
-_HEARTBEAT_SECONDS: Final = 15.0
-_LAST_WORDS_SECONDS: Final = 0.5
-_BOUND: Final = 1024
+_PATIENCE_SECONDS: Final = 3600.0
+_RETRY_MILLISECONDS: Final = 1000
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_ENDINGS: Final = (TaskSucceeded, TaskFailed, TaskReleased, TaskCancelled)
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
 class Seen(NamedTuple):
-    """How far a client has got: the version, and in it the attempt and the number of what it said."""
+    """How far a client has got: the version of the task, and the last word."""
 
     version: int = 0
-    attempt: int = 0
-    number: int = 0
+    word: Place = Place()
 
     @classmethod
     def parse(cls, text: str | None) -> "Seen":
@@ -47,26 +48,10 @@ class Seen(NamedTuple):
         parts = (text or "").strip().split(".")
         if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
             return cls()
-        return cls(*map(int, parts))
+        return cls(int(parts[0]), Place(int(parts[1]), int(parts[2])))
 
     def __str__(self) -> str:
-        return f"{self.version}.{self.attempt}.{self.number}"
-
-
-class _Said(msgspec.Struct):
-    """What is looked at of a live message; all of it is passed on."""
-
-    type: str
-    attempt: int
-    n: int
-
-
-_SAID: Final = msgspec.json.Decoder(_Said)
-
-
-def wants_stream(accept: str | None) -> bool:
-    """Whether the client asks for server-sent events."""
-    return any(part.partition(";")[0].strip().lower() == "text/event-stream" for part in (accept or "").split(","))
+        return f"{self.version}.{self.word.attempt}.{self.word.number}"
 
 
 class TaskStream:
@@ -76,115 +61,148 @@ class TaskStream:
         self._gateway = gateway
         self._task_id = task_id
         self._who = who
-        self._words: asyncio.Queue[bytes | Recorded | None] = asyncio.Queue(_BOUND)
+        self._facts: deque[Recorded | None] = deque()
+        self._stirred = asyncio.Event()
 
     async def respond(self, last_event_id: str | None) -> Response[Any]:
         """The answer: 204 when this client has seen the end, else the stream. Raises `not-found`."""
         found = await self._gateway.find(self._task_id, self._who)
         seen = Seen.parse(last_event_id)
-        if found.task.status in TERMINAL and seen.version >= found.task.version:
+        if seen.version > found.task.version:
+            seen = Seen()  # not an id that we gave out
+        if found.task.status in TERMINAL and seen.version == found.task.version:
             return Response(b"", status_code=204)
         return Stream(self._frames(found, seen), media_type="text/event-stream", headers=_HEADERS)
 
     async def _frames(self, found: Found, seen: Seen) -> AsyncIterator[bytes]:
+        subject = subjects.live(found.recorded[0].namespace, found.task.owner, found.task.app, self._task_id)
         with self._gateway.hub.watch(found.stream) as watch:
-            listening = await self._listen(found)
             pump = asyncio.create_task(self._pump(watch))
             try:
-                found = await self._gateway.find(self._task_id, self._who)
-                task = found.task
-                seen = Seen(task.version, seen.attempt, seen.number)
-                yield frame("snapshot", _ENCODE({"task": await self._gateway.view(found)}), seen)
-                ended = task.status in TERMINAL
-                while not ended:
-                    try:
-                        async with asyncio.timeout(_HEARTBEAT_SECONDS):
-                            word = await self._words.get()
-                    except TimeoutError:
-                        yield frame("heartbeat", b"{}")
-                        continue
-                    if word is None:
-                        return
-                    if isinstance(word, bytes):
-                        said, seen = self._said(word, seen)
-                        if said:
-                            yield said
-                    elif word.version > seen.version and isinstance(word.event, TaskEvent):
-                        ended = status_after(word.event) in TERMINAL
-                        if ended:
-                            async for said, place in self._last_words(seen):
-                                seen = place
-                                yield said
-                        seen = Seen(word.version, seen.attempt, seen.number)
-                        yield frame(f"task.{verb_of(word.event)}", _fact(word), seen)
-                async for said, place in self._last_words(seen):
-                    seen = place
-                    yield said
-                found = await self._gateway.find(self._task_id, self._who)
-                end = {"status": found.task.status, "result": f"/v1/tasks/{self._task_id}/result"}
-                yield frame("end", _ENCODE(end), seen)
+                async with Live(self._gateway.bus, subject, self._stirred) as live:
+                    found = await self._gateway.find(self._task_id, self._who)
+                    self._facts.extendleft(reversed(_missed(found, seen)))
+                    told = _Told(found, seen)
+                    yield _first(told.seen, _ENCODE({"task": await self._gateway.view(found)}))
+                    async for piece in self._tell(told, live):
+                        yield piece
             finally:
                 pump.cancel()
-                if listening is not None:
-                    await listening.unsubscribe()
+
+    async def _tell(self, told: "_Told", live: Live) -> AsyncIterator[bytes]:
+        while True:
+            self._stirred.clear()
+            if self._facts:
+                fact = self._facts.popleft()
+                if fact is None:
+                    return  # closing: the client comes back, perhaps elsewhere
+                if told.is_new(fact):
+                    if isinstance(fact.event, _ENDINGS):
+                        # The attempt is over and can say no more, but not all that it said need have arrived.
+                        await live.catch_up(told.seen.word)
+                    async for piece in _words(told, live):
+                        yield piece
+                    yield told.fact(fact)
+                continue
+            if told.ended:
+                await live.catch_up(told.seen.word)
+            async for piece in _words(told, live):
+                yield piece
+            if told.ended:
+                yield told.end(self._task_id)
+                return
+            if not self._facts and not await self._stir():
+                yield frame("heartbeat", b"{}")
+
+    async def _stir(self) -> bool:
+        """Wait until something may have happened; false when nothing did for as long as a client should be left in silence."""
+        try:
+            async with asyncio.timeout(self._gateway.heartbeat_seconds):
+                await self._stirred.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _pump(self, watch: Watch) -> None:
-        """Facts and words share one bounded queue, in the order of their arrival."""
         while True:
             try:
-                recorded = await watch.next(3600)
+                recorded = await watch.next(_PATIENCE_SECONDS)
             except TimeoutError:
                 continue
-            await self._words.put(recorded)
+            self._facts.append(recorded)
+            self._stirred.set()
             if recorded is None:
                 return
 
-    async def _listen(self, found: Found) -> Any:
-        if not self._gateway.bus.is_connected:
-            return None
-        subject = subjects.live(found.recorded[0].namespace, found.task.owner, found.task.app, ids.spell("tsk", found.stream))
 
-        async def heard(message: Msg) -> None:
-            await self._words.put(message.data)
+class _Told:
+    """What one client has been told so far."""
 
-        js = await self._gateway.bus.jetstream()
-        try:
-            return await js.subscribe(subject, cb=heard, ordered_consumer=True, deliver_policy=DeliverPolicy.ALL)
-        except (nats.errors.Error, TimeoutError):
-            return None  # the facts come all the same
+    def __init__(self, found: Found, seen: Seen) -> None:
+        resumes = seen.version > 0
+        self.seen = seen if resumes else Seen(found.task.version)
+        self._attempt = max((each.event.attempt for each in found.recorded[: self.seen.version] if isinstance(each.event, TaskStarted)), default=0)
+        last = found.recorded[self.seen.version - 1].event
+        assert isinstance(last, TaskEvent)
+        self._status = status_after(last)
 
-    async def _last_words(self, seen: Seen) -> AsyncIterator[tuple[bytes, Seen]]:
-        """What the attempt said before it ended may still be under way: a runner sends it before it reports."""
-        while True:
-            try:
-                async with asyncio.timeout(_LAST_WORDS_SECONDS if self._gateway.bus.is_connected else 0):
-                    word = await self._words.get()
-            except TimeoutError:
-                return
-            if isinstance(word, bytes):
-                said, seen = self._said(word, seen)
-                if said:
-                    yield said, seen
-            elif word is None:
-                return
+    @property
+    def attempt(self) -> int:
+        """The last attempt whose beginning was told: later ones have to wait with their words."""
+        return self._attempt
 
-    def _said(self, word: bytes, seen: Seen) -> tuple[bytes, Seen]:
-        try:
-            said = _SAID.decode(word)
-        except msgspec.DecodeError:
-            return b"", seen
-        if (said.attempt, said.n) <= (seen.attempt, seen.number):
-            return b"", seen
-        place = Seen(seen.version, said.attempt, said.n)
-        return frame(said.type, word, place), place
+    @property
+    def ended(self) -> bool:
+        """Whether the end was told."""
+        return self._status in TERMINAL
+
+    def is_new(self, recorded: Recorded) -> bool:
+        """Whether this is a fact that was not told yet."""
+        return recorded.version > self.seen.version and isinstance(recorded.event, TaskEvent)
+
+    def fact(self, recorded: Recorded) -> bytes:
+        """Tell a fact."""
+        event = recorded.event
+        assert isinstance(event, TaskEvent)
+        self._status = status_after(event)
+        self.seen = Seen(recorded.version, self.seen.word)
+        if isinstance(event, TaskStarted):
+            self._attempt = event.attempt
+        data = _ENCODE({**msgspec.to_builtins(event_view(recorded)), "status": self._status})
+        return frame(f"task.{verb_of(event)}", data, self.seen)
+
+    def word(self, word: Word) -> Iterator[bytes]:
+        """Tell a word, and before it that some were lost, if so."""
+        before, self.seen = self.seen.word, Seen(self.seen.version, word.place)
+        if not before.leads_to(word.place):
+            first = before.number + 1 if before.attempt == word.place.attempt else 1
+            yield frame("gap", _ENCODE({"attempt": word.place.attempt, "from": first, "to": word.place.number - 1}))
+        yield frame(word.type, word.data, self.seen)
+
+    def end(self, task_id: str) -> bytes:
+        """Tell the end."""
+        return frame("end", _ENCODE({"status": self._status, "result": f"/v1/tasks/{task_id}/result"}), self.seen)
+
+
+async def _words(told: _Told, live: Live) -> AsyncIterator[bytes]:
+    while words := await live.words(told.seen.word, told.attempt):
+        for word in words:
+            for piece in told.word(word):
+                yield piece
+
+
+def _missed(found: Found, seen: Seen) -> list[Recorded]:
+    """The facts since a client was cut off; for one that comes for the first time the snapshot stands for them."""
+    return found.recorded[seen.version :] if seen.version else []
+
+
+def _first(seen: Seen, snapshot: bytes) -> bytes:
+    # Each client is told another pause, so that those of a server that ends do not all come back in the same instant.
+    pause = _RETRY_MILLISECONDS + ids.new_id().int % _RETRY_MILLISECONDS
+    return f"retry: {pause}\n".encode() + frame("snapshot", snapshot, seen)
 
 
 def frame(event: str, data: bytes, seen: Seen | None = None) -> bytes:
-    """One server-sent event. `data` is JSON and so has no line breaks."""
+    """One server-sent event. `data` is JSON without line breaks."""
     name = f"id: {seen}\nevent: {event}\n" if seen is not None else f"event: {event}\n"
     return name.encode() + b"data: " + data + b"\n\n"
-
-
-def _fact(recorded: Recorded) -> bytes:
-    assert isinstance(recorded.event, TaskEvent)
-    return _ENCODE({**msgspec.to_builtins(event_view(recorded)), "status": status_after(recorded.event)})

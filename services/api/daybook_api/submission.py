@@ -25,9 +25,9 @@ from daybook.log.postgres import Log, events_of
 from . import bodies
 from .catalogue import Catalogue, Entry
 from .problems import Problem, Spot, of_refusal
-from .schemas import SubmitRequest
+from .schemas import LONGEST_SECONDS, SubmitRequest
 
-_LONGEST: Final = timedelta(days=3650)
+_LONGEST: Final = timedelta(seconds=LONGEST_SECONDS)
 _DECODER: Final = msgspec.json.Decoder(SubmitRequest)
 
 
@@ -53,7 +53,7 @@ class Accepted(NamedTuple):
     replayed: bool = False
 
 
-Begun: TypeAlias = "Accepted | tuple[Prepared, Future[Appended]]"
+Begun: TypeAlias = Accepted | tuple[Prepared, Future[Appended]]
 
 
 def decode_request(body: bytes) -> SubmitRequest:
@@ -169,8 +169,8 @@ def seconds(duration: str | float, pointer: str) -> timedelta:
 def checked_key(key: str) -> str:
     """An idempotency key, without the quotes that the header's syntax allows. Raises a problem."""
     bare = key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
-    if not 1 <= len(bare) <= 255 or not bare.isprintable():
-        raise Problem("invalid-request", "An Idempotency-Key is 1 to 255 printable characters.")
+    if not 1 <= len(bare) <= 255 or not (bare.isascii() and bare.isprintable()):
+        raise Problem("invalid-request", "An idempotency key is 1 to 255 printable ASCII characters.")
     return bare
 
 

@@ -1,13 +1,12 @@
 """Puts an API process together from its parts."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
-from litestar import Litestar, Response, Router, get
+from litestar import Litestar, Router
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
 from nats.aio.msg import Msg
 
 from daybook import ids
@@ -27,7 +26,7 @@ from .auth import Access
 from .catalogue import Catalogue
 from .gateway import Gateway
 from .hub import Hub
-from .routes import apps, health, submit, tasks
+from .routes import apps, health, history, submit, tasks
 
 log = structlog.get_logger()
 
@@ -61,12 +60,14 @@ class Api:
         hub.on_event(catalogue.told)
         hub.on_event(access.told)
 
-        def connect_as(role: str) -> Callable[[], "asyncio.Future[Connection]"]:
-            return partial(connect, url, role, asynchronous_commit=True)  # type: ignore[return-value]
+        def connect_as(role: str) -> Callable[[], Awaitable[Connection]]:
+            return partial(connect, url, role, asynchronous_commit=True)
 
         follow = partial(Follower, log=event_log, reader=reader, holder=ids.spell("run", ids.new_id()))
         relay = follow("relay", Relay(event_log, bus), connect=connect_as("daybook_api"), save_every_seconds=0.5)
         projector = follow(FOLLOWER, Projector(), connect=connect_as("daybook_projector"), gather_seconds=0.05)
+        # From here on the caches hear of every change; before, they hold nothing that could.
+        await hub.begin()
         duties = Duties()
         duties.add("bus", bus.run)
         duties.add("hub", hub.run)
@@ -85,21 +86,12 @@ class Api:
 
 def make_app(gateway: Gateway) -> Litestar:
     """The Litestar application over a gateway."""
-    described: list[bytes] = []
-
-    @get("/openapi.json", operation_id="openapi", tags=["operations"])
-    async def openapi() -> Response[bytes]:
-        """This document."""
-        if not described:
-            described.append(documents.describe(app))
-        return Response(described[0], media_type="application/json")
-
     v1 = Router(
         "/v1",
         route_handlers=[
             submit.submit,
             submit.submit_batch,
-            tasks.list_route,
+            history.list_route,
             tasks.get_route,
             tasks.result_route,
             tasks.events_route,
@@ -109,15 +101,14 @@ def make_app(gateway: Gateway) -> Litestar:
             apps.get_route,
         ],
     )
-    app = Litestar(
-        route_handlers=[v1, health.livez, health.readyz, openapi],
+    return Litestar(
+        route_handlers=[v1, health.livez, health.readyz, documents.openapi],
         dependencies={"gateway": Provide(lambda: gateway, use_cache=True, sync_to_thread=False)},
         exception_handlers={Exception: problems.respond},
-        openapi_config=OpenAPIConfig(title="Daybook", version="0.1.0", description="Hand work to any app.", render_plugins=[], path="/_openapi"),
+        openapi_config=None,
         logging_config=None,
-        request_max_body_size=1 << 20,
+        request_max_body_size=1024 * 1024,
     )
-    return app
 
 
 def _waker(reader: LogReader, bus: Bus) -> Callable[[], None]:

@@ -6,7 +6,9 @@ round of bells names is loaded by one query and claimed by one commit.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -23,7 +25,8 @@ from daybook.domain.commands import Start
 from daybook.domain.events import TaskEvent
 from daybook.domain.task import decide, evolve, fold
 from daybook.log import codec
-from daybook.log.envelope import Conflict, Recorded, StreamUnreadable
+from daybook.log.connections import LOST
+from daybook.log.envelope import Conflict, LogUnavailable, Recorded, StreamUnreadable
 from daybook.log.postgres import Log, events_of
 from daybook.log.sql import statements
 from daybook.manifest import Definition
@@ -32,7 +35,8 @@ from .attempt import Attempt, Attempts
 
 _PULL_SECONDS: Final = 4.0
 _LARGEST_PULL: Final = 16
-_LOOK_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 2.0
+_SETTLE_SECONDS: Final = 0.5
 _SQL: Final = statements("daybook_runner")
 
 log = structlog.get_logger()
@@ -64,6 +68,7 @@ class Intake:
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._bells: list[tuple[list[UUID], Msg]] = []
         self._changed = asyncio.Event()
+        self._claiming = asyncio.Lock()
         self._open = True
 
     async def run(self) -> None:
@@ -79,7 +84,8 @@ class Intake:
                         if pull.wants_more():
                             await nats.publish(*pull.request(min(max(free // 4, 1), _LARGEST_PULL)))
                     if self._bells:
-                        await self._claim(free)
+                        async with self._claiming:
+                            await self._claim(free)
                         continue
                 await self._change(_PULL_SECONDS / 2)
         finally:
@@ -103,8 +109,12 @@ class Intake:
     async def drain(self, grace_seconds: float) -> None:
         """Take no more work, let what runs finish for a while, then hand the rest back."""
         self._open = False
-        if self._running:
-            await asyncio.wait(self._running.values(), timeout=grace_seconds)
+        self._changed.set()
+        with suppress(TimeoutError):
+            # What is being claimed at this moment is ours too, as soon as the log says so.
+            async with asyncio.timeout(grace_seconds), self._claiming:
+                while self._running:
+                    await asyncio.wait(self._running.values())
         for stream, running in list(self._running.items()):
             self._attempts.interrupt(running, stream, "drained")
         if self._running:
@@ -133,7 +143,7 @@ class Intake:
         """Claim as many of the tasks rung for as there are free slots; what does not fit stays for the next round."""
         wanted: dict[UUID, None] = {}
         heard: list[Msg] = []
-        while self._bells and len(wanted) < free:
+        while self._open and self._bells and len(wanted) < free:
             tasks, message = self._bells.pop(0)
             fitting, rest = tasks[: free - len(wanted)], tasks[free - len(wanted) :]
             wanted.update(dict.fromkeys(task for task in fitting if task not in self._running))
@@ -182,21 +192,46 @@ class Intake:
         ]
         if appends:
             await asyncio.wait(appends)
+        errors = []
         for (attempt, event), append in zip(claims, appends, strict=True):
+            match append.exception():
+                case None:
+                    self._begin(attempt.stream, self._attempts.run(_claimed(attempt, event, append.result().at)))
+                case Conflict():
+                    pass
+                case LogUnavailable():
+                    self._begin(attempt.stream, self._run_if_claimed(attempt, event))
+                case error:
+                    errors.append(error)
+        if errors:
+            raise errors[0]
+
+    async def _run_if_claimed(self, attempt: Attempt, event: TaskEvent) -> None:
+        """The database went away in mid-claim, for longer than an append waits. If the claim is there when it is back,
+        the attempt is ours, and nobody else would ever run it."""
+        while True:
             try:
-                appended = append.result()
-            except Conflict:
-                continue
-            claimed = msgspec.structs.replace(attempt, task=evolve(attempt.task, event, appended.at))
-            running = asyncio.create_task(self._attempts.run(claimed))
-            self._running[attempt.stream] = running
-            running.add_done_callback(partial(self._ended, attempt.stream))
+                recorded = await self._log.load(attempt.stream)
+                break
+            except LOST:
+                await asyncio.sleep(_SETTLE_SECONDS)
+        version = attempt.task.version
+        if len(recorded) > version and recorded[version].event == event:
+            await self._attempts.run(_claimed(attempt, event, recorded[version].at))
+
+    def _begin(self, stream: UUID, work: Coroutine[None, None, None]) -> None:
+        running = self._running[stream] = asyncio.create_task(work)
+        running.add_done_callback(partial(self._ended, stream))
 
     def _ended(self, stream: UUID, done: "asyncio.Task[None]") -> None:
         self._running.pop(stream, None)
         self._changed.set()
         if not done.cancelled() and done.exception() is not None:
             log.error("attempt.crashed", task=str(stream), exc_info=done.exception())
+
+
+def _claimed(attempt: Attempt, event: TaskEvent, at: datetime) -> Attempt:
+    return msgspec.structs.replace(attempt, task=evolve(attempt.task, event, at))
 
 
 class _Pull:

@@ -1,6 +1,7 @@
 """The runner's lease: one row in Postgres that says, by the database's clock, until when this runner counts as alive.
 
-The runner counts its time to live on its own monotonic clock, from before the renewal was sent, so it always believes itself dead before anybody else does.
+The runner counts its time to live on its own monotonic clock, from before the renewal was sent, so it always believes
+itself dead before anybody else does. A renewal that fails is tried again at once, as long as there is time.
 """
 
 import asyncio
@@ -10,9 +11,11 @@ from typing import Final
 import structlog
 
 from daybook import ids
+from daybook.log.connections import LOST
 from daybook.log.postgres import Log
 from daybook.log.sql import statements
 
+_AGAIN_SECONDS: Final = 0.5
 _SQL: Final = statements("daybook_runner")
 
 log = structlog.get_logger()
@@ -50,24 +53,39 @@ class Lease:
         self._good_until = sent + self._ttl.total_seconds()
 
     async def keep(self) -> None:
-        """Renew the lease for ever. Raises `LeaseLost` once it cannot be renewed in time."""
+        """Renew the lease for ever. Raises `LeaseLost` as soon as its time is over, even while a renewal hangs."""
         assert self._log is not None
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._renew_seconds)
-            sent = loop.time()
-            try:
-                renewed = await self._log.pool.fetchval(_SQL["renew_lease"], self.runner, self.secret, self._ttl)
-            except Exception as error:
-                log.warning("lease.renewal_failed", error=f"{type(error).__name__}: {error}")
-                if loop.time() >= self._good_until - self._renew_seconds:
-                    raise LeaseLost("the lease could not be renewed in time") from error
-                continue
-            if not renewed:
-                raise LeaseLost("the lease had run out")
-            self._good_until = sent + self._ttl.total_seconds()
+            while not await self._renew():
+                if loop.time() + _AGAIN_SECONDS >= self._good_until:
+                    raise LeaseLost("the lease could not be renewed in time")
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _renew(self) -> bool:
+        """Whether the lease was renewed; false when the database did not answer. Raises `LeaseLost`."""
+        assert self._log is not None
+        loop = asyncio.get_running_loop()
+        sent = loop.time()
+        # Not under a timeout: on a connection whose packets vanish the driver takes a minute to be cancelled.
+        renewal = asyncio.ensure_future(self._log.pool.fetchval(_SQL["renew_lease"], self.runner, self.secret, self._ttl))
+        await asyncio.wait({renewal}, timeout=max(self._good_until - sent, 0.0))
+        if not renewal.done():
+            raise LeaseLost("the lease ran out while its renewal was under way")
+        error = renewal.exception()
+        if error is not None:
+            log.warning("lease.renewal_failed", error=f"{type(error).__name__}: {error}")
+            return False
+        if not renewal.result():
+            raise LeaseLost("the lease had run out")
+        self._good_until = sent + self._ttl.total_seconds()
+        return True
 
     async def end(self) -> None:
-        """Give the lease up, so that nobody waits for it to run out."""
+        """Give the lease up, so that nobody waits for it to run out. Without a database it runs out."""
         assert self._log is not None
-        await self._log.pool.execute(_SQL["end_lease"], self.runner, self.secret)
+        try:
+            await self._log.pool.execute(_SQL["end_lease"], self.runner, self.secret)
+        except LOST as error:
+            log.warning("lease.not_ended", error=f"{type(error).__name__}: {error}")

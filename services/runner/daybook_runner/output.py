@@ -53,14 +53,14 @@ class Output:
 
     async def run(self) -> None:
         """Send what is said, for ever. A duty."""
-        nats = await self._bus.connected()
         while True:
-            await self._grown.wait()
             self._grown.clear()
             while self._queue:
+                nats = await self._bus.connected()
                 subject, message = self._queue.popleft()
                 await nats.publish(subject, message)
             self._empty.set()
+            await self._grown.wait()
 
 
 class Voice:

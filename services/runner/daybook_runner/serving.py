@@ -1,17 +1,22 @@
 """The entry point of `daybook serve runner`."""
 
 import asyncio
+import os
 import sys
+import threading
+from typing import NoReturn
 
+import structlog
 import uvloop
 
 from daybook import settings, telemetry
 from daybook.bus.subjects import is_name
 from daybook.lifecycle import settle_memory, until_signal
 
-from .lease import LeaseLost
 from .loading import LoadError, load
 from .wiring import Runner
+
+log = structlog.get_logger()
 
 
 def serve(sources: list[str], queues: list[str], slots: int) -> int:
@@ -36,11 +41,22 @@ def serve(sources: list[str], queues: list[str], slots: int) -> int:
         ended = asyncio.create_task(until_signal())
         lease = asyncio.create_task(runner.lease.keep())
         await asyncio.wait((ended, lease), return_when=asyncio.FIRST_COMPLETED)
+        lost = lease.exception() if lease.done() else None
+        if lost is not None:
+            # Whatever runs here may run elsewhere by now: end at once, whatever it does, and let the supervisor start a new runner.
+            log.error("lease.lost", runner=runner.lease.runner, error=f"{type(lost).__name__}: {lost}")
+            _leave(1)
         lease.cancel()
-        if ended.done():
-            await runner.stop()
-            return 0
-        # Whatever runs here may run elsewhere by now: end at once, and let the supervisor start a new runner.
-        raise LeaseLost("this runner's lease is lost")
+        await runner.stop()
+        return 0
 
-    return uvloop.run(run())
+    code = uvloop.run(run())
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        # What still runs in a thread was handed back, and nothing can stop it; Python would wait for its end.
+        _leave(code)
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    sys.stderr.flush()
+    os._exit(code)

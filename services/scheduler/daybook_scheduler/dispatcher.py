@@ -71,6 +71,11 @@ class _Queue:
         """The tasks whose bell led to nothing for too long."""
         return [task for task, rung in self.rung.items() if rung.again_at <= now]
 
+    def forget_bells(self) -> None:
+        """Have every bell that was rung be late."""
+        for task in self.rung:
+            self.rung[task] = _Rung(0.0, _RING_AGAIN_SECONDS / 2)
+
     def note_rung(self, task: UUID, now: float) -> None:
         """The bell of this task was rung: the first time, or again, and then with a longer pause."""
         before = self.rung.get(task)
@@ -89,6 +94,7 @@ class Dispatcher:
         self._queues: dict[str, _Queue] = {}
         self._queue_of: dict[UUID, str] = {}
         self._active = False
+        self._losses = 0
 
     async def begin(self, connection: Connection) -> Cursor | None:
         """Start from the read model: the tasks it shows as queued, and the cursor as of which it does."""
@@ -124,8 +130,20 @@ class Dispatcher:
         while True:
             if self._active:
                 await self._learn_slots()
+                self._notice_losses()
                 await self._ring()
             await asyncio.sleep(_PUMP_SECONDS)
+
+    def rest(self) -> None:
+        """Ring no more: what is remembered here is no longer kept up to date. `begin` ends the rest."""
+        self._active = False
+
+    def _notice_losses(self) -> None:
+        """Bells that may have been lost with NATS' memory are rung again at once, not when their time comes."""
+        if self._losses != self._bus.losses:
+            self._losses = self._bus.losses
+            for queue in self._queues.values():
+                queue.forget_bells()
 
     def _enqueue(self, task: UUID, queue_name: str, priority: int, since: float) -> None:
         queue = self._queues.setdefault(queue_name, _Queue())
@@ -170,7 +188,7 @@ class Dispatcher:
             return
         nats = await self._bus.connected()
         now = asyncio.get_running_loop().time()
-        for name, queue in self._queues.items():
+        for name, queue in list(self._queues.items()):
             if not queue.slots:
                 continue
             tasks = queue.late(now) + queue.next(2 * queue.slots - len(queue.rung))

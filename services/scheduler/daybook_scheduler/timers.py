@@ -1,8 +1,8 @@
 """Timers: says `TaskDue` when a task's time has come.
 
-Sleeps until the next timer or until one is set; no polling grid. A timer's row carries the version that set it, so
-firing is one append of the next version: of two schedulers one wins, and a task that was cancelled or rescheduled
-meanwhile wins against both.
+Sleeps until the next timer or until one is set, and looks every two seconds besides: it may have been set through
+another scheduler, which is dead by now. A timer's row carries the version that set it, so firing is one append of the
+next version: of two schedulers one wins, and a task that was cancelled or rescheduled meanwhile wins against both.
 """
 
 import asyncio
@@ -18,7 +18,8 @@ from daybook.log.postgres import Log
 from daybook.log.sql import statements
 
 _BATCH: Final = 500
-_LONGEST_SLEEP_SECONDS: Final = 30.0
+_LONGEST_SLEEP_SECONDS: Final = 2.0
+_HELD_ELSEWHERE_SECONDS: Final = 0.1
 _SQL: Final = statements("daybook.projections")
 
 log = structlog.get_logger()
@@ -44,7 +45,12 @@ class Timers:
                 if await self._fire(connection) == _BATCH:
                     continue
                 seconds: float | None = await connection.fetchval(_SQL["next_timer"])
-                await self._sleep(_LONGEST_SLEEP_SECONDS if seconds is None else min(seconds, _LONGEST_SLEEP_SECONDS))
+                if seconds is None:
+                    seconds = _LONGEST_SLEEP_SECONDS
+                elif seconds <= 0:
+                    # It is due and was not for us to fire: another scheduler is at it, or died at it a moment ago.
+                    seconds = _HELD_ELSEWHERE_SECONDS
+                await self._sleep(min(seconds, _LONGEST_SLEEP_SECONDS))
         finally:
             connection.terminate()
 
@@ -68,7 +74,7 @@ class Timers:
 
     async def _sleep(self, seconds: float) -> None:
         try:
-            async with asyncio.timeout(max(seconds, 0.0)):
+            async with asyncio.timeout(seconds):
                 await self._changed.wait()
         except TimeoutError:
             pass

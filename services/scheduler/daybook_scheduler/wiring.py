@@ -53,10 +53,20 @@ class Scheduler:
         follow = partial(
             Follower, log=event_log, reader=reader, connect=connect_follower, holder=holder, save_every_seconds=1.0
         )
+        dispatching = follow("dispatcher", dispatcher)
+
+        async def dispatch() -> None:
+            try:
+                await dispatching.run()
+            finally:
+                dispatcher.rest()
+
+        # A task that has become due need not wait for the next poll.
+        event_log.on_commit(reader.wake)
         duties = Duties()
         duties.add("bus", bus.run)
         duties.add("timer", follow("timer", TimerProjection(), on_applied=timers.wake).run)
-        duties.add("dispatcher", follow("dispatcher", dispatcher).run)
+        duties.add("dispatcher", dispatch)
         duties.add("timers", timers.run)
         duties.add("pump", dispatcher.pump)
         return cls(event_log, bus, reader, duties)

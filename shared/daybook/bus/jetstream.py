@@ -6,6 +6,7 @@ The API accepts tasks while NATS is away, so nothing here blocks a caller: a pok
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Final
 
 import nats
@@ -33,15 +34,19 @@ class Bus:
         self._connection: Connection | None = None
         self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
         self._ready = asyncio.Event()
+        self._look = asyncio.Event()
         self._last_said = ""
+        self._made_at: tuple[datetime, ...] = ()
+        self.losses = 0
+        """Rises whenever what was published before may be gone: after a reconnection, and when streams were made anew."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether a publish would go out now."""
-        return self._connection is not None and self._connection.is_connected
+        """Whether a publish would go out now, and find its stream."""
+        return self._ready.is_set() and self._connection is not None and self._connection.is_connected
 
     async def connected(self) -> Connection:
-        """The connection, once there is one and the streams exist."""
+        """The connection, as soon as there is one that works and the streams exist."""
         await self._ready.wait()
         assert self._connection is not None
         return self._connection
@@ -61,22 +66,31 @@ class Bus:
 
     async def run(self) -> None:
         """Connect, keep streams and consumers in being, for ever. An error of NATS ends the duty; its supervisor starts it again."""
-        if self._connection is None:
-            self._connection = await self._connect()
-            for subject, callback in self._subscriptions:
-                await self._connection.subscribe(subject, cb=callback)
-        js = self._connection.jetstream(timeout=_CONNECT_TIMEOUT_SECONDS)
         while True:
-            made = await topology.ensure(js, self._queues)
-            if made:
-                log.info("topology.made", names=made)
-            self._ready.set()
-            await asyncio.sleep(_HEAL_SECONDS)
+            self._look.clear()
+            # The client gives up for good on some errors of the server, a refused password for one: then a new one takes its place.
+            if self._connection is None or self._connection.is_closed:
+                self._connection = await self._connect()
+            if self._connection.is_connected:
+                await self.heal()
+            try:
+                async with asyncio.timeout(_HEAL_SECONDS):
+                    await self._look.wait()
+            except TimeoutError:
+                continue
 
     async def heal(self) -> None:
         """Make at once what is missing: for whoever just found out that something is."""
-        if self._connection is not None:
-            await topology.ensure(self._connection.jetstream(timeout=_CONNECT_TIMEOUT_SECONDS), self._queues)
+        if self._connection is None:
+            return
+        made, made_at = await topology.ensure(self._connection.jetstream(timeout=_CONNECT_TIMEOUT_SECONDS), self._queues)
+        if made:
+            log.info("topology.made", names=made)
+        if made_at != self._made_at:
+            self._made_at = made_at
+            self.losses += 1
+        if self._connection.is_connected:
+            self._ready.set()
 
     async def close(self) -> None:
         """Send what is buffered and disconnect; gives up after a second."""
@@ -89,10 +103,13 @@ class Bus:
             await self._connection.close()
 
     async def _connect(self) -> Connection:
-        return await nats.connect(
+        connection = await nats.connect(
             self._url,
             name=self._name,
             error_cb=self._told,
+            disconnected_cb=self._lost,
+            reconnected_cb=self._regained,
+            closed_cb=self._closed,
             connect_timeout=2,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
@@ -101,6 +118,19 @@ class Bus:
             max_outstanding_pings=2,
             pending_size=_PENDING_BYTES,
         )
+        for subject, callback in self._subscriptions:
+            await connection.subscribe(subject, cb=callback)
+        return connection
+
+    async def _lost(self) -> None:
+        self._ready.clear()
+
+    async def _closed(self) -> None:
+        self._look.set()
+
+    async def _regained(self) -> None:
+        self.losses += 1
+        self._look.set()
 
     async def _told(self, error: Exception) -> None:
         # While the server is away the client says so four times a second; once per change is enough.

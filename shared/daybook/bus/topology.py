@@ -5,7 +5,8 @@ and rung again. So `ensure` runs at start, again whenever something turns out to
 besides.
 """
 
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
@@ -73,15 +74,25 @@ def consumer_of(queue: str) -> ConsumerConfig:
     )
 
 
-async def ensure(js: JetStreamContext, queues: tuple[str, ...] = ()) -> list[str]:
-    """Make what is missing, and return its names. What exists is left as it is, whatever an operator made of its limits."""
-    made = []
+class Ensured(NamedTuple):
+    """What was missing and was made just now, and when each stream was made: another time is another, emptied stream."""
+
+    made: list[str]
+    made_at: tuple[datetime, ...]
+
+
+async def ensure(js: JetStreamContext, queues: tuple[str, ...] = ()) -> Ensured:
+    """Make what is missing. What exists is left as it is, whatever an operator made of its limits."""
+    made: list[str] = []
+    made_at: list[datetime] = []
     for stream in STREAMS:
         try:
-            await js.stream_info(str(stream.name))
+            found = await js.stream_info(str(stream.name))
         except NotFoundError:
-            await js.add_stream(stream)
+            found = await js.add_stream(stream)
             made.append(str(stream.name))
+        assert found.created is not None
+        made_at.append(found.created)
     for queue in queues:
         consumer = consumer_of(queue)
         try:
@@ -89,4 +100,4 @@ async def ensure(js: JetStreamContext, queues: tuple[str, ...] = ()) -> list[str
         except NotFoundError:
             await js.add_consumer(WORK, consumer)
             made.append(str(consumer.durable_name))
-    return made
+    return Ensured(made, tuple(made_at))

@@ -15,7 +15,7 @@ from .wording import parse_input, parse_instant, parse_labels
 def run(
     app: str,
     /,
-    *words: Annotated[str, Parameter(name="INPUT", help="k=v (text), k:=json, @file.json, or - for stdin.")],
+    *words: Annotated[str, Parameter(name="INPUT", help="k=v (text), k=@file (its text), k:=json, @file.json, or - for stdin.")],
     watch: Annotated[bool, Parameter(negative=(), help="Stay and watch it; print the result.")] = False,
     at: Annotated[str | None, Parameter(help="Run at this time; without an offset it is local time.")] = None,
     in_: Annotated[str | None, Parameter(name="--in", help="Run after this long: 45s, 10m, 1h30m.")] = None,

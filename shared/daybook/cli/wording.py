@@ -19,7 +19,8 @@ _CONTROL: Final = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if 
 
 
 def parse_input(words: Sequence[str]) -> Any:
-    """The input that the words spell: `k=v` is text, `k:=json` is JSON, `@file.json` and `-` are whole documents.
+    """The input that the words spell: `k=v` is text, `k:=json` is JSON, `@file.json` and `-` are whole documents. In
+    `k=@file` and `k:=@file` the file holds the text or the JSON.
 
     Several words make one object, later ones winning; a document alone may be any JSON value. No words: UNSET.
     """
@@ -98,17 +99,30 @@ def _members(word: str) -> dict[str, Any]:
         return members
     pair = _PAIR.fullmatch(word)
     if pair is None:
-        raise Complaint(f"{word!r} is no input", hint="write k=v for text, k:=json for JSON, @file.json, or - for stdin")
+        raise Complaint(f"{word!r} is no input", hint="write k=v for text, k=@file for a file's text, k:=json for JSON, @file.json, or - for stdin")
     name, separator, value = pair.groups()
-    return {name: value if separator == "=" else _json(value.encode(), f"what {name} is set to")}
+    if separator == "=":
+        return {name: _text(value) if value.startswith("@") else value}
+    return {name: _document(value) if value.startswith("@") else _json(value.encode(), f"what {name} is set to")}
 
 
 def _document(word: str) -> Any:
+    return _json(_content(word), _place(word))
+
+
+def _text(word: str) -> str:
     try:
-        content = sys.stdin.buffer.read() if word == "@-" else Path(word[1:]).read_bytes()
+        return _content(word).decode()
+    except UnicodeDecodeError as error:
+        raise Complaint(f"{_place(word)} is not UTF-8 text: {error}") from None
+
+
+def _content(word: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if word == "@-" else Path(word[1:]).read_bytes()
     except OSError as error:
-        raise Complaint(f"{_place(word)} cannot be read: {error.strerror}") from None
-    return _json(content, _place(word))
+        hint = "@ stands for a file; a text that begins with it is written as JSON: k:='\"@…\"'"
+        raise Complaint(f"{_place(word)} cannot be read: {error.strerror}", hint=hint) from None
 
 
 def _place(word: str) -> str:

@@ -20,10 +20,12 @@ else:
 CONNECT_TIMEOUT_SECONDS: Final = 3.0
 COMMAND_TIMEOUT_SECONDS: Final = 6.0
 
-# What it looks like when the connection, not the statement, is at fault. An InternalClientError is one, too: the client meets it when the server said farewell while
-# nothing was asked, or when the server that answers is no longer (or not yet) the one that may write.
-LOST: Final = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.OperatorInterventionError,
-               asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.ReadOnlySQLTransactionError)  # fmt: skip
+# What it looks like when the connection, not the statement, is at fault. An InternalClientError is one, too: asyncpg
+# raises it when the server said farewell while nothing was asked, and when the server that answers may not write (any
+# more, or yet).
+LOST: Final = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+               asyncpg.OperatorInterventionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError,
+               asyncpg.ReadOnlySQLTransactionError)  # fmt: skip
 
 # What passes when the same is done again, since somebody else was in the way.
 TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
@@ -41,12 +43,6 @@ _SETTINGS: Final = {
     # Hot paths probe an index per row. Right after a migration the planner knows nothing of the tables and would cache a plan that scans them.
     "enable_seqscan": "off",
 }
-
-
-def is_lost(error: BaseException) -> bool:
-    """Whether the connection is at fault. A value that the client cannot encode is an InterfaceError for asyncpg, but
-    also a ValueError: that connection is well."""
-    return isinstance(error, LOST) and not isinstance(error, ValueError)
 
 
 async def connect(url: str, role: str | None, *, asynchronous_commit: bool = False) -> Connection:

@@ -101,6 +101,10 @@ class StreamUnreadable(Exception):
     """The stream holds an event that this release cannot read, so nothing may be decided on it."""
 
 
+class Fenced(Exception):
+    """Somebody else holds this follower now."""
+
+
 def covers(cursor: Cursor, other: Cursor) -> bool:
     """Whether everything that `other` has read, `cursor` has read too."""
     return all(mine >= theirs for mine, theirs in zip(cursor, other, strict=True))

@@ -4,21 +4,23 @@ The holder of a follower is whoever has its row in `log.cursor`, until a time by
 it by compare-and-set on the epoch, so a holder that was stopped and comes back cannot move the cursor (nor, where the
 effect is in Postgres too, leave an effect): it is fenced, and gives up.
 
-A page that fails is tried event by event; a stream whose event cannot be digested is parked, and the follower goes on
-without it. Parked streams are tried again at start.
+What becomes of a page, and of what cannot be digested, is told in `digestion`.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Final, Protocol
+from functools import partial
+from typing import Final
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from .connections import LOST, Connection
-from .envelope import START, Cursor, Page, Recorded, StreamUnreadable, Unreadable
+from .digestion import Digestion, Handler
+from .envelope import START, Cursor, Fenced, Page, Recorded
 from .postgres import Log
 from .reader import LogReader
 from .sql import statements
@@ -30,26 +32,6 @@ _GATHERED: Final = 2000
 _SQL: Final = statements("daybook.log")
 
 log = structlog.get_logger()
-
-
-class Fenced(Exception):
-    """Somebody else holds this follower now."""
-
-
-class Handler(Protocol):
-    """What a follower makes of the events it reads."""
-
-    in_transaction: bool
-    """Whether the effect is in Postgres and goes into one transaction with the cursor. If not, the effect comes first
-    and may be repeated."""
-
-    async def begin(self, connection: Connection) -> Cursor | None:
-        """This process holds the follower from now on: forget whatever was remembered. May name another cursor to start
-        from than the stored one."""
-
-    async def apply(self, connection: Connection, events: list[Recorded]) -> bool:
-        """Make something of these events; false when there was nothing to make. An error parks the stream of the event
-        it is given alone."""
 
 
 class Follower:
@@ -82,7 +64,7 @@ class Follower:
         self._on_applied = on_applied
         self._gather = gather_seconds
         self._applied_at = 0.0
-        self._parked: set[UUID] = set()
+        self._digestion = Digestion(name, handler)
         self._epoch = 0
 
     async def run(self) -> None:
@@ -91,11 +73,13 @@ class Follower:
         try:
             cursor = await self._acquire(connection)
             cursor = await self._handler.begin(connection) or cursor
-            await self._retry_parked(connection, cursor)
+            if self._handler.in_transaction:
+                await self._retry_parked(connection, cursor)
             await self._follow(connection, cursor)
         except asyncio.CancelledError:
-            # A clean stop: another process, or this one's next start, takes over at once instead of waiting for the lease to run out.
-            with contextlib.suppress(*LOST):
+            # A clean stop: another process, or this one's next start, takes over at once instead of waiting for the lease
+            # to run out.
+            with contextlib.suppress(*LOST, asyncpg.PostgresError):
                 await connection.execute(_SQL["release"], self.name, self._holder, self._epoch, timeout=1)
             raise
         finally:
@@ -116,10 +100,7 @@ class Follower:
         saved = cursor
         while True:
             page = await self._gathered(cursor, self._save_every if saved != cursor else _RENEW_SECONDS)
-            if page.events and self._handler.in_transaction:
-                effect = await self._apply_in_transaction(connection, page)
-            else:
-                effect = bool(page.events) and await self._apply(connection, page)
+            effect = bool(page.events) and await self._apply(connection, page)
             cursor = page.after
             self._applied_at = loop.time()
             due = loop.time() - saved_at >= self._save_every
@@ -139,73 +120,18 @@ class Follower:
             page = Page(page.before, page.events + more.events, more.after)
         return page
 
-    async def _apply_in_transaction(self, connection: Connection, page: Page) -> bool:
-        try:
-            async with connection.transaction():
-                effect = await self._handler.apply(connection, self._digestible(page.events))
-                if effect:
-                    await self._save(connection, page.after)
-                return effect
-        except (*LOST, Fenced):
-            raise
-        except Exception as error:  # noqa: BLE001 whatever the handler cannot digest is looked for event by event
-            log.warning("page.failed", follower=self.name, error=f"{type(error).__name__}: {error}")
-            async with connection.transaction():
-                await self._one_by_one(connection, page.events)
-                await self._save(connection, page.after)
-            return True
-
     async def _apply(self, connection: Connection, page: Page) -> bool:
-        return await self._handler.apply(connection, self._digestible(page.events))
-
-    async def _one_by_one(self, connection: Connection, events: list[Recorded]) -> None:
-        await self._handler.begin(connection)
-        for recorded in events:
-            if recorded.stream in self._parked:
-                continue
-            try:
-                async with connection.transaction():
-                    _require_readable([recorded])
-                    await self._handler.apply(connection, [recorded])
-            except (*LOST, Fenced):
-                raise
-            except Exception as error:  # noqa: BLE001 whatever it was, it parks this stream and no other
-                await self._park(connection, recorded, error)
-
-    async def _park(self, connection: Connection, recorded: Recorded, error: Exception) -> None:
-        self._parked.add(recorded.stream)
-        said = f"{type(error).__name__}: {error}"
-        log.error("stream.parked", follower=self.name, stream=str(recorded.stream), version=recorded.version, error=said)
-        await connection.execute(_SQL["park"], self.name, recorded.stream, recorded.version, said[:2000])
+        if self._handler.in_transaction:
+            return await self._digestion.digest(connection, page.events, partial(self._save, connection, page.after))
+        return await self._handler.apply(connection, page.events)
 
     async def _retry_parked(self, connection: Connection, cursor: Cursor) -> None:
-        self._parked = {row["stream"] for row in await connection.fetch(_SQL["parked"], self.name)}
-        for stream in sorted(self._parked):
-            events = [each for each in await self._log.load(stream) if each.position <= cursor[each.lane]]
-            try:
-                async with connection.transaction():
-                    _require_readable(events)
-                    await self._handler.apply(connection, events)
-                    await connection.execute(_SQL["unpark"], self.name, stream)
-            except (*LOST, Fenced):
-                raise
-            except Exception as error:  # noqa: BLE001 it stays parked, whatever it was
-                log.warning("stream.still_parked", follower=self.name, stream=str(stream), error=str(error))
-            else:
-                self._parked.discard(stream)
+        async def load(stream: UUID) -> list[Recorded]:
+            return [each for each in await self._log.load(stream) if each.position <= cursor[each.lane]]
 
-    def _digestible(self, events: list[Recorded]) -> list[Recorded]:
-        if not self._parked:
-            return events
-        return [each for each in events if each.stream not in self._parked]
+        await self._digestion.retry_parked(connection, load, partial(self._save, connection, cursor))
 
     async def _save(self, connection: Connection, cursor: Cursor) -> None:
         done = await connection.execute(_SQL["advance"], self.name, self._holder, self._epoch, cursor, LEASE)
         if done != "UPDATE 1":
             raise Fenced(f"{self.name} is held by another process")
-
-
-def _require_readable(events: list[Recorded]) -> None:
-    for recorded in events:
-        if isinstance(recorded.event, Unreadable):
-            raise StreamUnreadable(f"{recorded.event.kind}: {recorded.event.error}")

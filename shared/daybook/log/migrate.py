@@ -31,22 +31,16 @@ async def migrate(database_url: str) -> list[str]:
             " (name text PRIMARY KEY, checksum text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())"
         )
         applied: dict[str, str] = dict(await connection.fetch("SELECT name, checksum FROM daybook_meta.migration"))  # type: ignore[arg-type]
-        done = []
-        for name, script in _scripts():
-            checksum = sha256(script.encode()).hexdigest()
-            if name in applied:
-                if applied[name] != checksum:
-                    raise MigrationError(f"{name} was applied in another form than the one shipped; never edit a migration")
-                continue
+        scripts = {name: (script, sha256(script.encode()).hexdigest()) for name, script in _scripts()}
+        _refuse_other_history(applied, {name: checksum for name, (_, checksum) in scripts.items()})
+        missing = [name for name in scripts if name not in applied]
+        for name in missing:
+            script, checksum = scripts[name]
             async with connection.transaction():
                 await connection.execute(script)
                 await connection.execute("INSERT INTO daybook_meta.migration VALUES ($1, $2)", name, checksum)
-            done.append(name)
-        unknown = set(applied) - {name for name, _ in _scripts()}
-        if unknown:
-            raise MigrationError(f"the database is newer than this release: it has {', '.join(sorted(unknown))}")
         await connection.execute(files("daybook.projections").joinpath("schema.sql").read_text("utf-8"))
-        return done
+        return missing
     finally:
         await connection.close()
 
@@ -60,6 +54,16 @@ async def set_service_passwords(database_url: str, passwords: dict[str, str]) ->
             await connection.execute(quoted)
     finally:
         await connection.close()
+
+
+def _refuse_other_history(applied: dict[str, str], shipped: dict[str, str]) -> None:
+    """Before anything is changed: what was applied must be what this release ships."""
+    for name, checksum in applied.items():
+        if name in shipped and shipped[name] != checksum:
+            raise MigrationError(f"{name} was applied in another form than the one shipped; never edit a migration")
+    unknown = sorted(applied.keys() - shipped.keys())
+    if unknown:
+        raise MigrationError(f"the database is newer than this release: it has {', '.join(unknown)}")
 
 
 def _scripts() -> list[tuple[str, str]]:

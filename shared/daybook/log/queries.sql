@@ -58,10 +58,6 @@ RETURNING positions, epoch;
 UPDATE log.cursor SET positions = $4, until = clock_timestamp() + $5
 WHERE follower = $1 AND holder = $2 AND epoch = $3;
 
--- name: renew
-UPDATE log.cursor SET until = clock_timestamp() + $4
-WHERE follower = $1 AND holder = $2 AND epoch = $3;
-
 -- name: release
 UPDATE log.cursor SET until = '-infinity' WHERE follower = $1 AND holder = $2 AND epoch = $3;
 

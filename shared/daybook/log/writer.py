@@ -34,8 +34,8 @@ PATIENCE_SECONDS: Final = 12.0
 
 _WATCH_SECONDS: Final = 0.5
 
-# What one row can be guilty of; ValueError, when the client already cannot encode it.
-_GUILTY: Final = (ValueError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.InsufficientPrivilegeError,
+# What one row can be guilty of. What the client already cannot encode is a DataError as well.
+_GUILTY: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.InsufficientPrivilegeError,
                   asyncpg.ProgramLimitExceededError, asyncpg.RaiseError)  # fmt: skip
 _SQL: Final = statements("daybook.log")
 

@@ -2,14 +2,16 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 
 from ..log.connections import Connection, Pool
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class ListedTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,13 +48,20 @@ class TaskFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     until: datetime | None = None
 
     def digest(self) -> str:
-        """Binds a cursor to its filter."""
-        return sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
+        """Binds a cursor to its filter; of the window only whether it has a beginning and an end, since "the last 24
+        hours" begin later for each page."""
+        window = self.since is not None, self.until is not None
+        said = msgspec.structs.replace(self, since=None, until=None)
+        return sha256(msgspec.json.encode((said, window), order="deterministic")).hexdigest()[:16]
 
 
 class _Key(msgspec.Struct, frozen=True, array_like=True):
+    """Where a page ended, of which list: a list keeps the window of its first page."""
+
     digest: str
-    submitted_at: datetime
+    since: Instant | None
+    until: Instant | None
+    submitted_at: Instant
     id: UUID
 
 
@@ -64,10 +73,12 @@ async def list_tasks(
     source: Connection | Pool, wanted: TaskFilter, *, limit: int, cursor: str | None
 ) -> tuple[list[ListedTask], str | None]:
     """A page of tasks and the cursor of the next one (None at the end). Raises `BadCursor`."""
+    key = None if cursor is None else _parse(cursor, wanted)
+    if key is not None:
+        wanted = msgspec.structs.replace(wanted, since=key.since, until=key.until)
     conditions, arguments = _conditions(wanted)
-    if cursor is not None:
-        key = _parse(cursor, wanted)
-        arguments += [key.submitted_at, key.id]
+    if key is not None:
+        arguments += [_in_utc(key.submitted_at), key.id]
         conditions.append(f"(submitted_at, id) < (${len(arguments) - 1}, ${len(arguments)})")
     arguments.append(limit + 1)
     rows = await source.fetch(
@@ -78,8 +89,8 @@ async def list_tasks(
     tasks = [ListedTask(**dict(row)) for row in rows[:limit]]
     if len(rows) <= limit:
         return tasks, None
-    key = _Key(wanted.digest(), tasks[-1].submitted_at, tasks[-1].id)
-    return tasks, urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
+    following = _Key(wanted.digest(), wanted.since, wanted.until, tasks[-1].submitted_at, tasks[-1].id)
+    return tasks, urlsafe_b64encode(msgspec.json.encode(following)).decode().rstrip("=")
 
 
 def _conditions(wanted: TaskFilter) -> tuple[list[str], list[Any]]:
@@ -93,11 +104,19 @@ def _conditions(wanted: TaskFilter) -> tuple[list[str], list[Any]]:
     if wanted.labels:
         given.append(("labels @> ${n}", msgspec.json.encode(wanted.labels)))
     if wanted.since is not None:
-        given.append(("submitted_at >= ${n}", wanted.since))
+        given.append(("submitted_at >= ${n}", _in_utc(wanted.since)))
     if wanted.until is not None:
-        given.append(("submitted_at < ${n}", wanted.until))
+        given.append(("submitted_at < ${n}", _in_utc(wanted.until)))
     conditions = [condition.format(n=number) for number, (condition, _) in enumerate(given, 1)]
     return conditions, [value for _, value in given]
+
+
+def _in_utc(instant: datetime) -> datetime:
+    """The same instant; at the ends of the calendar, where there is no such time in UTC, the end itself."""
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        return (datetime.min if instant.year == 1 else datetime.max).replace(tzinfo=UTC)
 
 
 def _parse(cursor: str, wanted: TaskFilter) -> _Key:
@@ -107,6 +126,4 @@ def _parse(cursor: str, wanted: TaskFilter) -> _Key:
         raise BadCursor("this is not a cursor") from None
     if key.digest != wanted.digest():
         raise BadCursor("this cursor belongs to another filter")
-    if key.submitted_at.tzinfo is None:
-        raise BadCursor("this is not a cursor")
     return key

@@ -43,3 +43,8 @@ SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM read.tim
 SELECT q.queue, sum(r.slots)::int AS slots, min(r.slots) AS smallest
 FROM daybook.runner r CROSS JOIN LATERAL unnest(r.queues) AS q (queue)
 WHERE r.until > clock_timestamp() GROUP BY q.queue;
+
+-- A follower begins anew at a cursor: whoever held it is fenced, and anybody may take it over.
+-- name: restart
+INSERT INTO log.cursor AS c (follower, positions) VALUES ($1, $2)
+ON CONFLICT (follower) DO UPDATE SET positions = $2, epoch = c.epoch + 1, holder = '', until = '-infinity';

@@ -14,6 +14,7 @@ from ..log.connections import Connection
 from ..log.envelope import Recorded
 from ..log.sql import statements
 
+FOLLOWER: Final = "timer"
 _SQL: Final = statements("daybook.projections")
 
 

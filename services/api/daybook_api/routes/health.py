@@ -1,6 +1,7 @@
 """/livez and /readyz: whether to restart this process, and whether to send it requests."""
 
 from litestar import Response, get
+from litestar.di import NamedDependency
 
 from daybook.log.connections import LOST
 
@@ -15,7 +16,7 @@ async def livez() -> Health:
 
 
 @get("/readyz", operation_id="readyz", tags=["operations"])
-async def readyz(gateway: Gateway) -> Response[bytes]:
+async def readyz(gateway: NamedDependency[Gateway]) -> Response[bytes]:
     """The process can accept tasks: it reaches Postgres. NATS is told of, but not needed."""
     try:
         await gateway.log.pool.fetchval("SELECT 1")

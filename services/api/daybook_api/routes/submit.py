@@ -5,15 +5,17 @@ from typing import Final, TypeAlias
 
 import msgspec
 from litestar import Response, post
+from litestar.di import NamedDependency
 
 from daybook import clock, ids
 from daybook.access import Principal
 from daybook.domain.events import TaskEvent
 from daybook.domain.status import TERMINAL, status_after
+from daybook.log.connections import LOST
 
 from .. import bodies
 from ..gateway import Gateway, answer, written
-from ..problems import Problem, of_exception, tell
+from ..problems import Problem, new_request_id, of_exception, tell
 from ..requests import HttpRequest, media_type, preferred_wait, query
 from ..schemas import BatchItem, BatchOutcome, BatchOutcomes, task_view
 from ..submission import Accepted, Begun, Prepared, decode_request
@@ -25,13 +27,12 @@ _BREATH: Final = 128
 _JSON: Final = "application/json"
 _LINES: Final = "application/x-ndjson"
 _ITEM: Final = msgspec.json.Decoder(BatchItem)
-_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 ItemBegun: TypeAlias = Begun | Exception
 
 
 @post("/tasks", operation_id="submitTask", tags=["tasks"], status_code=202, request_max_body_size=_BODY_BYTES)
-async def submit(request: HttpRequest, gateway: Gateway) -> Response[bytes]:
+async def submit(request: HttpRequest, gateway: NamedDependency[Gateway]) -> Response[bytes]:
     """Submit a task."""
     who = await gateway.access.authenticate(request, "submit")
     query(request)
@@ -46,25 +47,21 @@ async def submit(request: HttpRequest, gateway: Gateway) -> Response[bytes]:
 
 
 @post("/tasks/batch", operation_id="submitBatch", tags=["tasks"], status_code=200, request_max_body_size=_BATCH_BYTES)
-async def submit_batch(request: HttpRequest, gateway: Gateway) -> Response[bytes]:
+async def submit_batch(request: HttpRequest, gateway: NamedDependency[Gateway]) -> Response[bytes]:
     """Submit up to 10,000 tasks; each has its own outcome."""
     who = await gateway.access.authenticate(request, "submit")
     query(request)
-    lines = media_type(request, _JSON, _LINES) == _LINES
-    items = _split(await request.body(), lines=lines)
+    split = bodies.split_lines if media_type(request, _JSON, _LINES) == _LINES else bodies.split_array
+    items = split(await request.body(), _MOST_ITEMS)
+    batch = _Batch(gateway, who, request.url.path)
     begun: list[ItemBegun] = []
     for number, item in enumerate(items, 1):
-        begun.append(await _begin(gateway, item, who))
+        begun.append(await batch.begin(item))
         if number % _BREATH == 0:
             await asyncio.sleep(0)
-    furthest: dict[int, int] = {}
-    outcomes = [await _outcome(gateway, each, request.url.path, furthest) for each in begun]
+    outcomes = [await batch.outcome(each) for each in begun]
     accepted = sum(outcome.problem is None for outcome in outcomes)
-    positions = ",".join(f"{lane}:{position}" for lane, position in sorted(furthest.items()))
-    return answer(
-        BatchOutcomes(items=outcomes, accepted=accepted, refused=len(outcomes) - accepted),
-        headers={"Daybook-Position": positions} if positions else {},
-    )
+    return answer(BatchOutcomes(items=outcomes, accepted=accepted, refused=len(outcomes) - accepted), headers=batch.headers())
 
 
 async def _accept_and_wait(gateway: Gateway, prepared: Prepared | Accepted, who: Principal, wait: float) -> Response[bytes]:
@@ -90,7 +87,7 @@ async def _accept_and_wait(gateway: Gateway, prepared: Prepared | Accepted, who:
 
 
 def _accepted(accepted: Accepted, more: dict[str, str] | None = None) -> Response[bytes]:
-    view = task_view(ids.spell("tsk", accepted.stream), accepted.task, input=accepted.input)
+    view = task_view(ids.spell("tsk", accepted.stream), accepted.task, content=accepted.input)
     return answer(view, status=202, headers=_headers(accepted, accepted.task.version) | (more or {}))
 
 
@@ -102,38 +99,53 @@ def _headers(accepted: Accepted, version: int) -> dict[str, str]:
     return headers
 
 
-def _split(body: bytes, *, lines: bool) -> list[bytes]:
-    """The items of a batch, each still to be read."""
-    if lines:
-        items = [line for line in body.splitlines() if line.strip()]
-    else:
-        # Only what lies around the items is looked at here, so that a bad item costs itself alone, unless nobody can say where it ends.
-        items = [bytes(item) for item in bodies.outline(_ITEMS, body)]
-    if len(items) > _MOST_ITEMS:
-        raise Problem("too-large", f"A batch may hold {_MOST_ITEMS} tasks; this one holds {len(items)}.")
-    return items
+class _Batch:
+    """A batch on its way: what is remembered from one item to the next."""
 
+    def __init__(self, gateway: Gateway, who: Principal, path: str) -> None:
+        self._gateway = gateway
+        self._who = who
+        self._path = path
+        self._now = clock.now()
+        self._request_id = new_request_id()
+        self._lost: Exception | None = None
+        self._told: set[str] = set()
+        self._furthest: dict[int, int] = {}
 
-async def _begin(gateway: Gateway, item: bytes, who: Principal) -> ItemBegun:
-    """Check one item and hand it to the log's writer, without waiting for the commit that it shares with others."""
-    try:
+    async def begin(self, item: bytes) -> ItemBegun:
+        """Check one item and hand it to the log's writer, without waiting for the commit that it shares with others."""
+        if self._lost is not None:
+            return self._lost
         if len(item) > _BODY_BYTES:
             return Problem("too-large")
-        decoded = bodies.decode(_ITEM, item)
-        return await gateway.submission.begin(await gateway.submission.prepare(decoded, item, who, clock.now(), key=decoded.idempotency_key))
-    except Exception as error:  # noqa: BLE001 an item that fails, fails alone
-        return error
+        submission = self._gateway.submission
+        try:
+            decoded = bodies.decode(_ITEM, item)
+            return await submission.begin(await submission.prepare(decoded, item, self._who, self._now, key=decoded.idempotency_key))
+        except LOST as error:
+            # The other items would wait for the same database, one after the other.
+            self._lost = error
+            return error
+        except Exception as error:  # noqa: BLE001 an item that fails, fails alone
+            return error
 
+    async def outcome(self, begun: ItemBegun) -> BatchOutcome:
+        """What became of an item, once that is certain."""
+        try:
+            accepted = begun if isinstance(begun, Exception) else await self._gateway.submission.finish(begun)
+        except Exception as error:  # noqa: BLE001 the same
+            accepted = error
+        if isinstance(accepted, Exception):
+            details = of_exception(accepted).details(self._path, self._request_id)
+            if details.code not in self._told:
+                self._told.add(details.code)
+                tell(details, accepted)
+            return BatchOutcome(problem=details)
+        lane, position = accepted.position
+        self._furthest[lane] = max(position, self._furthest.get(lane, 0))
+        return BatchOutcome(task_id=ids.spell("tsk", accepted.stream), status=accepted.task.status.value)
 
-async def _outcome(gateway: Gateway, begun: ItemBegun, path: str, furthest: dict[int, int]) -> BatchOutcome:
-    try:
-        accepted = begun if isinstance(begun, Exception) else await gateway.submission.finish(begun)
-    except Exception as error:  # noqa: BLE001 the same: the mapping that serves requests makes a problem of it, and logs what is ours
-        accepted = error
-    if isinstance(accepted, Exception):
-        details = of_exception(accepted).details(path)
-        tell(details, accepted)
-        return BatchOutcome(problem=details)
-    lane, position = accepted.position
-    furthest[lane] = max(position, furthest.get(lane, 0))
-    return BatchOutcome(task_id=ids.spell("tsk", accepted.stream), status=accepted.task.status.value)
+    def headers(self) -> dict[str, str]:
+        """The positions that a list has to pass to show what was accepted."""
+        positions = ",".join(f"{lane}:{position}" for lane, position in sorted(self._furthest.items()))
+        return {"Daybook-Position": positions} if positions else {}

@@ -26,9 +26,12 @@ BEGIN
     END IF;
 END $$;
 
+-- Functions that act as the owner name pg_temp last in their search path: left out it would come first, and a caller's temporary type called `json` would be taken for
+-- the system's, and its code be run as the owner.
+
 CREATE FUNCTION log.append_api(streams uuid[], versions int[], ids uuid[], kinds text[], namespaces text[], datas json[], payloads bytea[])
 RETURNS TABLE (stream uuid, lane int, "position" bigint, at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
     PERFORM log._require(kinds, ARRAY['task.submitted.v1', 'task.rescheduled.v1', 'task.cancel_requested.v1', 'task.cancelled.v1']);
     RETURN QUERY SELECT * FROM log._append(log._take_lane(), streams, versions, ids, kinds, namespaces, datas, payloads);
@@ -36,7 +39,7 @@ END $$;
 
 CREATE FUNCTION log.append_scheduler(streams uuid[], versions int[], ids uuid[], kinds text[], namespaces text[], datas json[], payloads bytea[])
 RETURNS TABLE (stream uuid, lane int, "position" bigint, at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
     PERFORM log._require(kinds, ARRAY['task.due.v1']);
     RETURN QUERY SELECT * FROM log._append(log._take_lane(), streams, versions, ids, kinds, namespaces, datas, payloads);
@@ -45,7 +48,7 @@ END $$;
 -- What the owner of the database may append beside: tokens. No service has this right.
 CREATE FUNCTION log.append_owner(streams uuid[], versions int[], ids uuid[], kinds text[], namespaces text[], datas json[], payloads bytea[])
 RETURNS TABLE (stream uuid, lane int, "position" bigint, at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
     PERFORM log._require(kinds, ARRAY['token.issued.v1', 'token.revoked.v1', 'app.published.v1']);
     RETURN QUERY SELECT * FROM log._append(log._take_lane(), streams, versions, ids, kinds, namespaces, datas, payloads);
@@ -57,7 +60,7 @@ CREATE FUNCTION log.append_runner(
     runner text, secret text,
     streams uuid[], versions int[], ids uuid[], kinds text[], namespaces text[], datas json[], payloads bytea[]
 ) RETURNS TABLE (stream uuid, lane int, "position" bigint, at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     own daybook.runner;
     alive boolean;
@@ -94,13 +97,13 @@ END $$;
 CREATE FUNCTION daybook.take_lease(
     runner text, secret text, namespace text, queues text[], apps text[], slots int, host text, ttl interval
 ) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO daybook.runner (id, secret, namespace, queues, apps, slots, host, until)
     VALUES (runner, sha256(convert_to(secret, 'UTF8')), namespace, queues, apps, slots, host, clock_timestamp() + ttl)
 $$;
 
 CREATE FUNCTION daybook.renew_lease(runner text, secret text, ttl interval) RETURNS boolean
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH renewed AS (
         UPDATE daybook.runner r SET until = clock_timestamp() + ttl
         WHERE r.id = renew_lease.runner AND r.secret = sha256(convert_to(renew_lease.secret, 'UTF8')) AND r.until > clock_timestamp()
@@ -109,7 +112,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
 $$;
 
 CREATE FUNCTION daybook.end_lease(runner text, secret text) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UPDATE daybook.runner r SET until = '-infinity'
     WHERE r.id = end_lease.runner AND r.secret = sha256(convert_to(end_lease.secret, 'UTF8'))
 $$;

@@ -1,0 +1,138 @@
+"""What each endpoint reads and answers, for the OpenAPI document. A table: what is not in it is not promised, and a route without an entry fails to be described."""
+
+from typing import Any, Final, Literal, NamedTuple
+
+from daybook.domain.status import Status
+
+from .schemas import (
+    DURATION,
+    AppList,
+    AppView,
+    BatchItem,
+    BatchOutcomes,
+    CancelRequest,
+    EventList,
+    Health,
+    RescheduleRequest,
+    SubmitRequest,
+    TaskList,
+    TaskView,
+)
+
+JSON: Final = "application/json"
+LINES: Final = "application/x-ndjson"
+STREAM: Final = "text/event-stream"
+ANY: Final = "*/*"
+"""The media type that the app's result has."""
+
+_TEXT: Final = {"type": "string"}
+_MOMENT: Final = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "pattern": DURATION}]}
+_STATUSES: Final = {"type": "array", "items": {"enum": [str(status) for status in Status]}, "minItems": 1}
+
+
+class Parameter(NamedTuple):
+    """A parameter beside the body."""
+
+    name: str
+    where: Literal["path", "query", "header"]
+    description: str
+    schema: dict[str, Any]
+    explode: bool | None = None
+
+
+class Endpoint(NamedTuple):
+    """What one endpoint answers (a model by status and media type; None for no body), which problems it has, and what it reads."""
+
+    answers: dict[int, dict[str, Any] | None]
+    problems: tuple[int, ...]
+    parameters: tuple[Parameter, ...] = ()
+    body: Any = None
+    body_types: tuple[str, ...] = (JSON,)
+    body_required: bool = True
+    response_headers: tuple[str, ...] = ()
+    leads_to_task: bool = False
+    needs_token: bool = True
+
+
+_TASK_ID: Final = Parameter("task_id", "path", "The task's id.", {"type": "string", "pattern": "^tsk_[0-7][0-9a-hjkmnp-tv-z]{25}$"})
+_APP_ID: Final = Parameter("app", "path", "The app's id.", {"type": "string", "pattern": "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*$", "maxLength": 128})
+_OWNER: Final = Parameter("Daybook-Owner", "header", "On whose behalf: for tokens with the scope act_as.", _TEXT)
+_KEY: Final = Parameter(
+    "Idempotency-Key",
+    "header",
+    "The same key with the same body gives the same task; with another body, a problem.",
+    {"type": "string", "pattern": "^[ -~]{1,255}$"},
+)
+_WAIT: Final = Parameter("Prefer", "header", "`wait=N`: wait up to N seconds (60 at most), and answer 200 with the finished task if it ends in time.", _TEXT)
+_LONG_POLL: Final = Parameter("Prefer", "header", "`wait=N`: with If-None-Match, wait up to N seconds (60 at most) for a change.", _TEXT)
+_IF_MATCH: Final = Parameter("If-Match", "header", "The version that the task must still have.", {"type": "string", "pattern": '^(\\*|[0-9]{1,9}|"[0-9]{1,9}")$'})
+_IF_NONE_MATCH: Final = Parameter("If-None-Match", "header", "Answer 304 while the task still has this version.", _TEXT)
+_LAST_EVENT_ID: Final = Parameter("Last-Event-ID", "header", "Where a stream was cut: only what came later is told.", _TEXT)
+_POSITION: Final = Parameter(
+    "Daybook-Position",
+    "header",
+    "What writes answered in this header, joined by commas: the list then shows them, or there is a 503.",
+    {"type": "string", "pattern": "^ *[0-9]{1,2}:[0-9]{1,18} *(, *[0-9]{1,2}:[0-9]{1,18} *)*$"},
+)
+_FILTERS: Final = (
+    Parameter("status", "query", "Statuses, joined by commas.", _STATUSES, explode=False),
+    Parameter("app", "query", "An app's id.", _TEXT),
+    Parameter("owner", "query", "An owner. Another than one's own needs the scope admin.", _TEXT),
+    Parameter("queue", "query", "A queue's name.", _TEXT),
+    Parameter("label", "query", "`key:value`. Several must all fit.", {"type": "array", "items": {"type": "string", "pattern": "^[^:]+:"}}, explode=True),
+    Parameter("since", "query", "Submitted since: a timestamp with an offset, or a duration back from now, such as `24h`.", _MOMENT),
+    Parameter("until", "query", "Submitted before: the same.", _MOMENT),
+    Parameter("limit", "query", "How many; 50 unless said.", {"type": "integer", "minimum": 1, "maximum": 200}),
+    Parameter("cursor", "query", "`next_cursor` of the page before, with the same filters.", _TEXT),
+)
+
+_READ: Final = (400, 401, 403, 500, 503)
+_READ_ONE: Final = (400, 401, 403, 404, 500, 503)
+_SUBMIT: Final = (400, 401, 403, 413, 415, 422, 500, 503)
+_CHANGE: Final = (400, 401, 403, 404, 409, 412, 413, 415, 422, 500, 503)
+_WRITTEN: Final = ("ETag", "Daybook-Position")
+_TASK: Final = {JSON: TaskView}
+
+ENDPOINTS: Final[dict[str, Endpoint]] = {
+    "submitTask": Endpoint(
+        {200: _TASK, 202: _TASK},
+        _SUBMIT,
+        (_KEY, _WAIT, _OWNER),
+        body=SubmitRequest,
+        response_headers=(*_WRITTEN, "Location", "Operation-Location", "Preference-Applied", "Idempotency-Replayed"),
+        leads_to_task=True,
+    ),
+    "submitBatch": Endpoint(
+        {200: {JSON: BatchOutcomes}}, _SUBMIT, (_OWNER,), body=BatchItem, body_types=(JSON, LINES), response_headers=("Daybook-Position",)
+    ),
+    "listTasks": Endpoint({200: {JSON: TaskList}}, _READ, (*_FILTERS, _POSITION, _OWNER), response_headers=("Link",)),
+    "getTask": Endpoint(
+        {200: _TASK, 304: None}, _READ_ONE, (_TASK_ID, _IF_NONE_MATCH, _LONG_POLL, _OWNER), response_headers=("ETag", "Preference-Applied")
+    ),
+    "getResult": Endpoint({200: {ANY: None}}, (*_READ_ONE, 409, 410), (_TASK_ID, _OWNER), response_headers=("ETag",)),
+    "getEvents": Endpoint(
+        {200: {JSON: EventList, STREAM: None}, 204: None}, _READ_ONE, (_TASK_ID, _LAST_EVENT_ID, _OWNER), response_headers=("ETag",)
+    ),
+    "cancelTask": Endpoint(
+        {200: _TASK, 202: _TASK}, _CHANGE, (_TASK_ID, _IF_MATCH, _OWNER), body=CancelRequest, body_required=False, response_headers=_WRITTEN
+    ),
+    "rescheduleTask": Endpoint({200: _TASK}, _CHANGE, (_TASK_ID, _IF_MATCH, _OWNER), body=RescheduleRequest, response_headers=_WRITTEN),
+    "listApps": Endpoint({200: {JSON: AppList}}, _READ, (_OWNER,)),
+    "getApp": Endpoint({200: {JSON: AppView}}, _READ_ONE, (_APP_ID, _OWNER)),
+    "livez": Endpoint({200: {JSON: Health}}, (500,), needs_token=False),
+    "readyz": Endpoint({200: {JSON: Health}, 503: {JSON: Health}}, (500,), needs_token=False),
+    "openapi": Endpoint({200: {JSON: None}}, (500,), needs_token=False),
+}
+
+RESPONSE_HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "ETag": ("The task's version, in quotes.", {"type": "string", "pattern": '^"[0-9]+"$'}),
+    "Daybook-Position": ("Where the write lies in the log; a list that is sent it waits for it.", {"type": "string", "pattern": "^[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*$"}),
+    "Location": ("The task.", {"type": "string", "format": "uri-reference"}),
+    "Operation-Location": ("The task.", {"type": "string", "format": "uri-reference"}),
+    "Preference-Applied": ("The wait that was applied.", {"type": "string", "pattern": "^wait=[0-9]+$"}),
+    "Idempotency-Replayed": ("`true` when the task was there before.", {"const": "true"}),
+    "Link": ('The next page, as rel="next".', _TEXT),
+    "X-Request-Id": ("Names this request in the server's log.", _TEXT),
+    "Retry-After": ("Seconds after which to try again.", {"type": "string", "pattern": "^[0-9]+$"}),
+    "WWW-Authenticate": ("`Bearer`.", {"const": "Bearer"}),
+}

@@ -1,0 +1,63 @@
+"""Fixtures of the API's tests: one set of real services for all of them, and for each test an owner of its own, who sees nobody else's tasks."""
+
+import itertools
+import logging
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+import pytest_asyncio
+import structlog
+
+# The services are shared with other tests, by their full name.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.api.apps import Gate, app, gates
+from tests.services import Services, fresh_database, running_services
+
+from daybook.settings import Settings
+from daybook_local.nats import EmbeddedNats
+from daybook_local.postgres import EmbeddedPostgres
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR), processors=[structlog.processors.KeyValueRenderer()])
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def services(postgres: EmbeddedPostgres, template_database: str, session_folder: Path) -> AsyncIterator[Services]:
+    """An API, a scheduler and a runner."""
+    nats = EmbeddedNats(session_folder / "nats-of-the-api")
+    nats.start()
+    try:
+        async with fresh_database(postgres, template_database) as url, running_services(Settings(database_url=url, nats_url=nats.url), app) as running:
+            yield running
+    finally:
+        nats.stop()
+
+
+@pytest.fixture
+def owner() -> str:
+    """Somebody new."""
+    return f"owner-{next(_numbers)}"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def client(services: Services, owner: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """Their client."""
+    async with services.client(await services.token(owner)) as connected:
+        yield connected
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """A gate for an app to wait at; opened at the end, so that nothing is left running."""
+    made = Gate(f"gate-{next(_numbers)}")
+    gates[made.name] = made
+    yield made
+    made.opened.set()

@@ -1,0 +1,68 @@
+"""Parts of Daybook, put to work one at a time: for tests of the bus, the scheduler and the runner that need less than a whole service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from daybook import ids
+from daybook.bus.jetstream import Bus
+from daybook.domain.events import TaskSubmitted
+from daybook.lifecycle import Duties
+from daybook.log import codec
+from daybook.log.envelope import START, Recorded
+from daybook.log.postgres import Log, Role, read_page
+
+EMPTY_INPUT: Final = codec.seal(b"{}")
+
+
+@asynccontextmanager
+async def running_bus(url: str, *queues: str, ready: bool = True) -> AsyncIterator[Bus]:
+    """A bus whose duty runs; yielded when it is connected, or at once."""
+    bus = Bus(url, "a test", queues=queues or ("default",))
+    duties = Duties()
+    duties.add("bus", bus.run)
+    duties.start()
+    try:
+        if ready:
+            await bus.connected()
+        yield bus
+    finally:
+        await duties.stop()
+        await bus.close()
+
+
+@asynccontextmanager
+async def open_log(url: str, role: Role = "api", *credentials: str) -> AsyncIterator[Log]:
+    """The log, seen by a role."""
+    log = await Log.open(url, role, credentials=credentials, pool_size=2, writers=1)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+async def submit(
+    log: Log, app: str = "hello", *, queue: str = "default", priority: int = 3, run_at: datetime | None = None, namespace: str = "default", **more: Any
+) -> UUID:
+    """A task in the log, as the API would put it there."""
+    stream = ids.new_id()
+    event = TaskSubmitted(
+        owner="ann", app=app, app_version="1", input=EMPTY_INPUT.content, queue=queue, priority=priority, run_at=run_at, actor="user:ann", **more
+    )
+    await log.append(stream, 1, event, namespace=namespace, payload=EMPTY_INPUT.payload)
+    return stream
+
+
+async def everything(log: Log) -> list[Recorded]:
+    """All events of the log, in the order of a follower."""
+    async with log.pool.acquire() as connection:
+        return (await read_page(connection, START, 100_000)).events  # type: ignore[arg-type]
+
+
+async def kinds_of(log: Log, stream: UUID) -> list[str]:
+    """What happened to a task: `submitted`, `started` …"""
+    return [str(each.event.__struct_config__.tag).split(".")[1] for each in await log.load(stream)]  # type: ignore[union-attr]

@@ -1,0 +1,252 @@
+"""Nobody writes facts but through the functions, and each role only its own; a runner only about its own attempts."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from tests.log.samples import CANCEL_REQUESTED, CONTENT, DUE, PUBLISHED, RESCHEDULED, SUBMITTED, append_of, send, started, succeeded
+
+from daybook import ids
+from daybook.domain.events import AppPublished, Event, TaskCancelled, TaskFailed, TaskReleased, TokenIssued, TokenRevoked, kind_of
+from daybook.log.codec import seal
+from daybook.log.connections import Connection, connect
+from daybook.log.envelope import Append
+
+SERVICES = ("daybook_api", "daybook_scheduler", "daybook_runner", "daybook_projector")
+EVERYBODY = (*SERVICES, "daybook_janitor", "daybook_guest")
+TTL = timedelta(seconds=30)
+SECRET = "the secret of r1"
+
+WRITES = {
+    "insert event": "INSERT INTO log.event (lane, version, position, stream, id, kind, namespace, data)"
+    " VALUES (0, 1, 1, gen_random_uuid(), gen_random_uuid(), 'task.submitted.v1', 'default', '{}')",
+    "update event": "UPDATE log.event SET data = '{}'",
+    "update version": "UPDATE log.event SET version = version + 1",
+    "delete event": "DELETE FROM log.event",
+    "truncate event": "TRUNCATE log.event",
+    "lock event": "BEGIN; LOCK TABLE log.event IN ACCESS EXCLUSIVE MODE",
+    "drop event": "DROP TABLE log.event",
+    "disable triggers": "ALTER TABLE log.event DISABLE TRIGGER ALL",
+    "draw a position": "SELECT nextval('log.position')",
+    "set the position": "SELECT setval('log.position', 1)",
+    "insert runner": "INSERT INTO daybook.runner (id, secret, namespace, queues, apps, slots, host, until) VALUES ('r', '', 'd', '{}', '{}', 1, '', now())",
+    "update runner": "UPDATE daybook.runner SET until = 'infinity'",
+    "delete runner": "DELETE FROM daybook.runner",
+    "read secrets": "SELECT secret FROM daybook.runner",
+    "update blob": "UPDATE daybook.blob SET content = ''",
+    "truncate blob": "TRUNCATE daybook.blob",
+    "become a guest": "INSERT INTO daybook.guest VALUES (session_user, 'default', 'ann')",
+    "read guests": "SELECT * FROM daybook.guest",
+    "take a lane": "SELECT log._take_lane()",
+    "append by hand": "SELECT log._append(0, '{}'::uuid[], '{}'::int[], '{}'::uuid[], '{}'::text[], '{}'::text[], '{}'::json[], '{}'::bytea[])",
+    "require nothing": "SELECT log._require('{}', '{}')",
+    "make a function": "CREATE FUNCTION log.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "change history": "UPDATE daybook_meta.migration SET checksum = ''",
+}
+
+ERASURES = {"erase payload": "UPDATE log.event SET payload = NULL", "delete blob": "DELETE FROM daybook.blob"}
+APPENDS: dict[str, set[str]] = {
+    "api": {"task.submitted.v1", "task.rescheduled.v1", "task.cancel_requested.v1", "task.cancelled.v1"},
+    "scheduler": {"task.due.v1"},
+    "owner": {"token.issued.v1", "token.revoked.v1", "app.published.v1"},
+}
+EVENTS: tuple[Event, ...] = (
+    SUBMITTED,
+    RESCHEDULED,
+    DUE,
+    started("r1"),
+    TaskReleased(attempt=1),
+    succeeded(),
+    TaskFailed(attempt=1, error=CONTENT, error_type="E"),
+    CANCEL_REQUESTED,
+    TaskCancelled(),
+    PUBLISHED,
+    TokenIssued(owner="ann", scopes=("admin",)),
+    TokenRevoked(),
+)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def task(owner: Connection) -> UUID:
+    """A task that waits for a runner."""
+    return await _submit(owner)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def runner(url_as: Callable[[str], str]) -> AsyncIterator[Connection]:
+    """A connection of runner r1, which has a lease in the namespace default."""
+    connection = await connect(url_as("daybook_runner"), "daybook_runner")
+    await _lease(connection, "r1", SECRET)
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize("role", EVERYBODY)
+async def test_no_service_writes_past_the_functions(role: str, url_as: Callable[[str], str], task: UUID) -> None:
+    statements = WRITES if role == "daybook_janitor" else WRITES | ERASURES
+    connection = await connect(url_as(role), role)
+    allowed = [what for what, statement in statements.items() if not await _is_refused(connection, statement)]
+    await connection.close()
+    assert allowed == []
+
+
+async def test_the_janitor_erases_payloads_and_blobs(url_as: Callable[[str], str], owner: Connection) -> None:
+    await send(owner, "api", [append_of(ids.new_id(), 1, SUBMITTED, payload=seal(b"{}").payload)])
+    await owner.execute("INSERT INTO daybook.blob (digest, content) VALUES ('a', 'b')")
+    janitor = await connect(url_as("daybook_janitor"), "daybook_janitor")
+    assert await janitor.execute("UPDATE log.event SET payload = NULL WHERE kind = 'task.submitted.v1'") == "UPDATE 1"
+    await janitor.execute("DELETE FROM daybook.blob")
+    await janitor.close()
+    assert await owner.fetchval("SELECT count(payload) FROM log.event") == 0
+
+
+@pytest.mark.parametrize("role", EVERYBODY)
+async def test_each_role_has_its_own_function_and_no_other(role: str, url_as: Callable[[str], str]) -> None:
+    connection = await connect(url_as(role), role)
+    for function in {"api", "scheduler", "owner", "runner"} - {role.removeprefix("daybook_")}:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await send(connection, function, [append_of(ids.new_id(), 1, SUBMITTED)], *(("r1", SECRET) if function == "runner" else ()))
+    await connection.close()
+
+
+@pytest.mark.parametrize("role", APPENDS)
+async def test_each_role_appends_its_own_kinds_and_no_others(role: str, url_as: Callable[[str], str], owner: Connection) -> None:
+    connection = owner if role == "owner" else await connect(url_as(f"daybook_{role}"), f"daybook_{role}")
+    for event in EVENTS:
+        fresh = kind_of(event) in {"task.submitted.v1", "token.issued.v1", "app.published.v1"}
+        row = append_of(ids.new_id(), 1, event) if fresh else append_of(await _submit(owner), 2, event)
+        if kind_of(event) in APPENDS[role]:
+            assert len(await send(connection, role, [row])) == 1
+        else:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="may append only"):
+                await send(connection, role, [row])
+    if connection is not owner:
+        await connection.close()
+
+
+async def test_a_runner_claims_reports_and_announces(runner: Connection, task: UUID) -> None:
+    assert await _say(runner, append_of(task, 2, started("r1")))
+    assert await _say(runner, append_of(task, 3, succeeded()))
+    announced = AppPublished(app="new", app_kind="python", version="1")
+    assert await _say(runner, append_of(ids.derive_id("app", "default", "new"), 1, announced))
+
+
+async def test_a_runner_says_nothing_else_about_a_task_that_is_not_its_own(runner: Connection, task: UUID) -> None:
+    for event in EVENTS:
+        if kind_of(event) not in {"task.started.v1", "app.published.v1"}:
+            await _refused(runner, append_of(task, 2, event))
+            await _refused(runner, append_of(ids.new_id(), 1, event))
+
+
+async def test_a_runner_needs_its_secret(runner: Connection, task: UUID) -> None:
+    for name, secret in (("r1", "guess"), ("r1", ""), ("r2", SECRET), ("", "")):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="with this secret"):
+            await send(runner, "runner", [append_of(task, 2, started(name))], name, secret)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="with this secret"):
+        await send(runner, "runner", [append_of(task, 2, started("r1"))], None, None)  # type: ignore[arg-type]
+
+
+async def test_a_runner_claims_for_itself_alone(runner: Connection, task: UUID) -> None:
+    await _lease(runner, "r2", "another")
+    await _refused(runner, append_of(task, 2, started("r2")))
+    anonymous = append_of(task, 2, started("r1"))
+    await _refused(runner, anonymous._replace(data=b'{"kind":"task.started.v1","attempt":1}'))
+
+
+async def test_a_runner_does_not_claim_after_its_lease(runner: Connection, task: UUID, owner: Connection) -> None:
+    await owner.execute("UPDATE daybook.runner SET until = clock_timestamp() WHERE id = 'r1'")
+    await _refused(runner, append_of(task, 2, started("r1")))
+    assert not await runner.fetchval("SELECT daybook.renew_lease('r1', $1, $2)", SECRET, TTL)
+
+
+async def test_a_runner_may_report_after_its_lease_while_nobody_else_has_the_task(runner: Connection, task: UUID) -> None:
+    await _say(runner, append_of(task, 2, started("r1")))
+    await runner.execute("SELECT daybook.end_lease('r1', $1)", SECRET)
+    assert await _say(runner, append_of(task, 3, succeeded()))
+
+
+async def test_a_runner_does_not_report_an_attempt_of_another(runner: Connection, task: UUID) -> None:
+    await _lease(runner, "r2", "another")
+    await send(runner, "runner", [append_of(task, 2, started("r2"))], "r2", "another")
+    for event in (succeeded(), TaskReleased(attempt=1), TaskFailed(attempt=1, error=CONTENT, error_type="E"), TaskCancelled(attempt=1)):
+        await _refused(runner, append_of(task, 3, event))
+
+
+async def test_a_runner_that_was_overtaken_reports_nothing_more(runner: Connection, task: UUID) -> None:
+    await _lease(runner, "r2", "another")
+    await _say(runner, append_of(task, 2, started("r1")))
+    await _say(runner, append_of(task, 3, TaskReleased(attempt=1)))
+    await send(runner, "runner", [append_of(task, 4, started("r2", 2))], "r2", "another")
+    await _refused(runner, append_of(task, 5, succeeded(1)))
+
+
+async def test_a_runner_keeps_to_its_namespace(runner: Connection, owner: Connection) -> None:
+    foreign = await _submit(owner, namespace="other")
+    await _refused(runner, append_of(foreign, 2, started("r1")))
+    await _refused(runner, append_of(foreign, 2, started("r1"), namespace="other"))
+    announced = AppPublished(app="new", app_kind="python", version="1")
+    await _refused(runner, append_of(ids.derive_id("app", "other", "new"), 1, announced, namespace="other"))
+    await _refused(runner, append_of(ids.derive_id("app", "other", "new"), 1, announced))
+    await _refused(runner, append_of(ids.derive_id("app", "default", "old"), 1, announced))
+    await _refused(runner, append_of(foreign, 2, announced))
+
+
+async def test_one_bad_row_of_a_runner_takes_the_good_ones_with_it(runner: Connection, task: UUID, owner: Connection) -> None:
+    """In one call; the writer then finds the guilty one by halving."""
+    foreign = await _submit(owner, namespace="other")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await send(runner, "runner", [append_of(task, 2, started("r1")), append_of(foreign, 2, started("r1"))], "r1", SECRET)
+    assert await owner.fetchval("SELECT count(*) FROM log.event WHERE stream = $1", task) == 1
+
+
+async def test_nothing_is_smuggled_through_a_null(runner: Connection, owner: Connection, task: UUID) -> None:
+    foreign = await _submit(owner, namespace="other")
+    announced = append_of(ids.derive_id("app", "other", "new"), 1, AppPublished(app="new", app_kind="python", version="1"), namespace="other")
+    count = await owner.fetchval("SELECT count(*) FROM log.event")
+    for missing in ("stream", "version", "id", "kind", "namespace", "data"):
+        for row in (append_of(foreign, 2, started("r1")), append_of(foreign, 2, succeeded()), append_of(task, 2, succeeded()), announced):
+            nothing: Any = {missing: None}
+            with contextlib.suppress(asyncpg.InsufficientPrivilegeError, asyncpg.NotNullViolationError):
+                await send(runner, "runner", [row._replace(**nothing)], "r1", SECRET)
+    assert await owner.fetchval("SELECT count(*) FROM log.event") == count
+
+
+async def test_the_namespace_of_a_stream_is_that_of_its_first_event(owner: Connection, task: UUID) -> None:
+    await send(owner, "api", [append_of(task, 2, RESCHEDULED, namespace="other")])
+    assert await owner.fetchval("SELECT array_agg(DISTINCT namespace) FROM log.event WHERE stream = $1", task) == ["default"]
+
+
+async def _is_refused(connection: Connection, statement: str) -> bool:
+    try:
+        await connection.execute(statement)
+    except asyncpg.InsufficientPrivilegeError:
+        if connection.is_in_transaction():
+            await connection.execute("ROLLBACK")
+        return True
+    return False
+
+
+async def _submit(owner: Connection, namespace: str = "default") -> UUID:
+    stream = ids.new_id()
+    await send(owner, "api", [append_of(stream, 1, SUBMITTED, namespace=namespace)])
+    return stream
+
+
+async def _lease(connection: Connection, name: str, secret: str) -> None:
+    await connection.execute(
+        "SELECT daybook.take_lease($1, $2, 'default', ARRAY['default'], ARRAY['hello'], 4, 'here', $3)", name, secret, TTL
+    )
+
+
+async def _say(runner: Connection, row: Append) -> list[Any]:
+    return await send(runner, "runner", [row], "r1", SECRET)
+
+
+async def _refused(runner: Connection, row: Append) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await _say(runner, row)

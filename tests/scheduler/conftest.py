@@ -1,0 +1,47 @@
+"""Fixtures of the scheduler's tests: a real scheduler, and no runner, so that every bell stays where it was rung."""
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+# What the tests of the bus, the scheduler and the runner share is imported by its full name.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.bus.parts import open_log
+from tests.scheduler.bells import Bells
+
+from daybook.log.connections import Connection, connect
+from daybook.log.postgres import Log
+from daybook.settings import Settings
+from daybook_local.nats import EmbeddedNats
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def log(database_url: str) -> AsyncIterator[Log]:
+    """The log as the API sees it."""
+    async with open_log(database_url) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def owner(database_url: str) -> AsyncIterator[Connection]:
+    """A connection that may do anything."""
+    connection = await connect(database_url, None)
+    yield connection
+    await connection.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def settings(database_url: str, nats_server: EmbeddedNats) -> Settings:
+    """What a scheduler is told."""
+    return Settings(database_url=database_url, nats_url=nats_server.url)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def bells(nats_server: EmbeddedNats) -> AsyncIterator[Bells]:
+    """What was rung so far."""
+    opened = await Bells.open(nats_server.url)
+    yield opened
+    await opened.close()
