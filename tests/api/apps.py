@@ -15,12 +15,17 @@ class Gate:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.reached = asyncio.Event()
         self.opened = asyncio.Event()
+        self._reached = asyncio.Event()
+
+    async def reached(self) -> None:
+        """Called by the test: wait until the app is here."""
+        async with asyncio.timeout(10):
+            await self._reached.wait()
 
     async def pass_through(self) -> None:
         """Called by the app: say that it is here, and wait to be let through."""
-        self.reached.set()
+        self._reached.set()
         await self.opened.wait()
 
 

@@ -26,7 +26,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR), processors=[structlog.processors.KeyValueRenderer()])
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), processors=[structlog.processors.KeyValueRenderer()])
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -72,7 +72,7 @@ async def test_a_client_that_goes_away_cancels_nothing(client: httpx2.AsyncClien
     request = asyncio.create_task(
         client.post("/v1/tasks", json={"app": "t.gated", "input": {"gate": gate.name}, "labels": {"gate": gate.name}}, headers={"Prefer": "wait=30"})
     )
-    await gate.reached.wait()
+    await gate.reached()
     request.cancel()
     await asyncio.wait([request])
     gate.opened.set()

@@ -224,6 +224,18 @@ async def test_what_the_api_would_refuse_is_refused(guest: Any, owner: Connectio
     assert await owner.fetchval("SELECT count(*) FROM log.event WHERE kind = 'task.submitted.v1'") == 0
 
 
+async def test_an_app_that_was_announced_with_an_odd_queue_is_refused(guest: Any, owner: Connection) -> None:
+    await send(owner, "owner", [append_of(ids.derive_id("app", "default", "odd"), 1, AppPublished(app="odd", app_kind="http", version="1", queue="a.>"))])
+    with pytest.raises(asyncpg.InvalidParameterValueError, match="a queue is named"):
+        await guest.fetchval("SELECT daybook.submit_task('odd')")
+
+
+async def test_a_guest_is_listed_with_names_that_can_be_told(owner: Connection) -> None:
+    for namespace, name in (("Default", "ann"), ("a.b", "ann"), ("", "ann"), ("default", ""), ("default", "a" * 129)):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await admit_guest(owner, namespace=namespace, guest_owner=name)
+
+
 async def test_an_odd_lane_of_the_caller_harms_nobody_else(guest: Any, owner: Connection) -> None:
     for lane in ("64", "-1", "x"):
         await guest.execute(f"SET daybook.lane = '{lane}'")

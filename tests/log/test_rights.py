@@ -196,6 +196,15 @@ async def test_a_runner_keeps_to_its_namespace(runner: Connection, owner: Connec
     await _refused(runner, append_of(foreign, 2, announced))
 
 
+async def test_a_runner_serves_queues_and_a_namespace_with_names_that_can_be_told(runner: Connection) -> None:
+    take = "SELECT daybook.take_lease($1, 's', $2, $3, '{}', 1, 'here', $4)"
+    odd = [("a.b", ["q"]), ("", ["q"]), ("default", ["a.>"]), ("default", ["q", "Q"]), ("default", [""]), ("default", []), ("default", [None])]
+    for number, (namespace, queues) in enumerate(odd):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await runner.execute(take, f"odd{number}", namespace, queues, TTL)
+    await runner.execute(take, "even", "a_b-1", ["default", "slow-1"], TTL)
+
+
 async def test_one_bad_row_of_a_runner_takes_the_good_ones_with_it(runner: Connection, task: UUID, owner: Connection) -> None:
     """In one call; the writer then finds the guilty one by halving."""
     foreign = await _submit(owner, namespace="other")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Self
 from uuid import UUID
 
 import nats
-from nats.aio.client import Client
+from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from tests.bus.parts import open_log
 
@@ -22,26 +21,29 @@ from daybook.testing import eventually
 
 
 class Bells:
-    """The work stream, seen from outside."""
+    """The work stream, seen from outside. Each look is a connection of its own: the server may have been killed since the last."""
 
-    def __init__(self, connection: Client) -> None:
-        self.connection = connection
-        self.js = connection.jetstream()
+    def __init__(self, url: str) -> None:
+        self._url = url
 
-    @classmethod
-    async def open(cls, url: str) -> Self:
-        return cls(await nats.connect(url, reconnect_time_wait=0.1))
-
-    async def close(self) -> None:
-        await self.connection.close()
+    @asynccontextmanager
+    async def jetstream(self) -> AsyncIterator[JetStreamContext]:
+        """For a test that wants to do something to the stream."""
+        connection = await nats.connect(self._url)
+        try:
+            yield connection.jetstream()
+        finally:
+            await connection.close()
 
     async def rung(self, queue: str = "default") -> list[list[UUID]]:
         """Every bell that was rung for a queue, in order, with its tasks."""
-        try:
-            state = (await self.js.stream_info(topology.WORK)).state
-        except NotFoundError:
-            return []
-        messages = [await self.js.get_msg(topology.WORK, number) for number in range(state.first_seq, state.last_seq + 1)]
+        async with self.jetstream() as js:
+            try:
+                state = (await js.stream_info(topology.WORK)).state
+            except NotFoundError:
+                return []
+            numbers = range(state.first_seq, state.last_seq + 1) if state.messages else range(0)
+            messages = [await js.get_msg(topology.WORK, number) for number in numbers]
         return [decode_bell(message.data or b"") for message in messages if message.subject == subjects.work(queue)]
 
     async def tasks(self, queue: str = "default") -> list[UUID]:

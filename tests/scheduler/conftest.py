@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 # What the tests of the bus, the scheduler and the runner share is imported by its full name.
@@ -39,9 +40,7 @@ async def settings(database_url: str, nats_server: EmbeddedNats) -> Settings:
     return Settings(database_url=database_url, nats_url=nats_server.url)
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def bells(nats_server: EmbeddedNats) -> AsyncIterator[Bells]:
+@pytest.fixture
+def bells(nats_server: EmbeddedNats) -> Bells:
     """What was rung so far."""
-    opened = await Bells.open(nats_server.url)
-    yield opened
-    await opened.close()
+    return Bells(nats_server.url)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from uuid import UUID
 
-from tests.bus.parts import submit
+from tests.bus.parts import open_log, submit
 from tests.scheduler.bells import Bells, paper_runner
 from tests.services import running_scheduler
 
@@ -49,8 +49,9 @@ async def test_lost_bells_ring_again_as_soon_as_the_loss_is_known(settings: Sett
         nats_server.kill()
         nats_server.start()
         await bells.ring_for(tasks, timeout_seconds=2.5)
-        await bells.js.delete_stream(topology.WORK)
-        await topology.ensure(bells.js, ("default",))
+        async with bells.jetstream() as js:
+            await js.delete_stream(topology.WORK)
+            await topology.ensure(js, ("default",))
         await bells.ring_for(tasks, timeout_seconds=5)
 
 
@@ -124,7 +125,8 @@ async def test_a_second_scheduler_takes_over_without_being_told_anything(setting
             await bells.ring_for(tasks[:2])
             await runner.claim(tasks[0])
             await bells.ring_for(tasks[:3])
-        await bells.js.purge_stream(topology.WORK)
+        async with bells.jetstream() as js:
+            await js.purge_stream(topology.WORK)
         async with running_scheduler(settings):
             await bells.ring_for(tasks[1:3])
 
@@ -144,15 +146,10 @@ async def has_rung(bells: Bells, count: int) -> bool:
     return len(await bells.tasks()) >= count
 
 
-async def has_rung_for(bells: Bells, task: object) -> bool:
+async def has_rung_for(bells: Bells, task: UUID) -> bool:
     return task in await bells.tasks()
 
 
-async def log_due(settings: Settings, task: object) -> None:
-    from tests.bus.parts import open_log
-
+async def log_due(settings: Settings, task: UUID) -> None:
     async with open_log(settings.database_url, "scheduler") as scheduler:
-        await scheduler.append(task, 2, TaskDue(actor="scheduler"), namespace="")  # type: ignore[arg-type]
-
-
-HOUR = timedelta(hours=1)
+        await scheduler.append(task, 2, TaskDue(actor="scheduler"), namespace="")

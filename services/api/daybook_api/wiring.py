@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
-from litestar import Litestar, Router
+from litestar import Litestar, Response, Router, route
 from litestar.di import Provide
 from nats.aio.msg import Msg
 
@@ -86,9 +86,16 @@ class Api:
 
 def make_app(gateway: Gateway) -> Litestar:
     """The Litestar application over a gateway."""
+
+    @route("/tasks", http_method=["OPTIONS"], status_code=204)
+    async def options() -> Response[None]:
+        """Litestar answers OPTIONS by itself everywhere, but of two handlers on one path it names the first alone."""
+        return Response(None, headers={"Allow": "GET, OPTIONS, POST"})
+
     v1 = Router(
         "/v1",
         route_handlers=[
+            options,
             submit.submit,
             submit.submit_batch,
             history.list_route,

@@ -45,8 +45,8 @@ def decode(kind: str, data: bytes) -> Event | Unreadable:
         return Unreadable(kind, "unknown kind")
     try:
         return decoder.decode(data)
-    except msgspec.DecodeError as error:
-        return Unreadable(kind, str(error))
+    except Exception as error:  # noqa: BLE001 text that is no UTF-8 and JSON that is too deep raise what they like; no event may stop the reading of all others
+        return Unreadable(kind, f"{type(error).__name__}: {error}")
 
 
 def seal(content: bytes, media_type: str = "application/json") -> Sealed:

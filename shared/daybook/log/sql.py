@@ -12,5 +12,6 @@ def statements(package: str, file: str = "queries.sql") -> dict[str, str]:
         name, _, body = block.partition("\n")
         if name.strip() in found:
             raise ValueError(f"{package}/{file} names {name.strip()} twice")
-        found[name.strip()] = body.strip().rstrip(";")
+        # What follows the last semicolon is the comment on the next statement.
+        found[name.strip()] = body.rpartition(";")[0].strip()
     return found

@@ -92,7 +92,8 @@ class Writer:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._busy.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("writer.crashed", error=f"{type(error).__name__}: {error}", exc_info=error)
+            log.error("writer.crashed", error=f"{type(error).__name__}: {error}")
+            log.debug("writer.crash_traced", exc_info=error)
             if self._waiting and self._idle:
                 self._start()
 

@@ -59,10 +59,10 @@ class _Key(msgspec.Struct, frozen=True, array_like=True):
     """Where a page ended, of which list: a list keeps the window of its first page."""
 
     digest: str
-    since: Instant | None
-    until: Instant | None
     submitted_at: Instant
     id: UUID
+    since: Instant | None = None
+    until: Instant | None = None
 
 
 class BadCursor(Exception):
@@ -78,7 +78,7 @@ async def list_tasks(
         wanted = msgspec.structs.replace(wanted, since=key.since, until=key.until)
     conditions, arguments = _conditions(wanted)
     if key is not None:
-        arguments += [_in_utc(key.submitted_at), key.id]
+        arguments += [key.submitted_at, key.id]
         conditions.append(f"(submitted_at, id) < (${len(arguments) - 1}, ${len(arguments)})")
     arguments.append(limit + 1)
     rows = await source.fetch(
@@ -89,7 +89,8 @@ async def list_tasks(
     tasks = [ListedTask(**dict(row)) for row in rows[:limit]]
     if len(rows) <= limit:
         return tasks, None
-    following = _Key(wanted.digest(), wanted.since, wanted.until, tasks[-1].submitted_at, tasks[-1].id)
+    window = () if wanted.since is None and wanted.until is None else (wanted.since, wanted.until)
+    following = (wanted.digest(), tasks[-1].submitted_at, tasks[-1].id, *window)
     return tasks, urlsafe_b64encode(msgspec.json.encode(following)).decode().rstrip("=")
 
 
@@ -104,25 +105,20 @@ def _conditions(wanted: TaskFilter) -> tuple[list[str], list[Any]]:
     if wanted.labels:
         given.append(("labels @> ${n}", msgspec.json.encode(wanted.labels)))
     if wanted.since is not None:
-        given.append(("submitted_at >= ${n}", _in_utc(wanted.since)))
+        given.append(("submitted_at >= ${n}", wanted.since))
     if wanted.until is not None:
-        given.append(("submitted_at < ${n}", _in_utc(wanted.until)))
+        given.append(("submitted_at < ${n}", wanted.until))
     conditions = [condition.format(n=number) for number, (condition, _) in enumerate(given, 1)]
     return conditions, [value for _, value in given]
-
-
-def _in_utc(instant: datetime) -> datetime:
-    """The same instant; at the ends of the calendar, where there is no such time in UTC, the end itself."""
-    try:
-        return instant.astimezone(UTC)
-    except OverflowError:
-        return (datetime.min if instant.year == 1 else datetime.max).replace(tzinfo=UTC)
 
 
 def _parse(cursor: str, wanted: TaskFilter) -> _Key:
     try:
         key = msgspec.json.decode(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=_Key)
-    except (Base64Error, ValueError, msgspec.DecodeError):
+        for instant in (key.submitted_at, key.since, key.until):
+            if instant is not None:
+                instant.astimezone(UTC)
+    except (Base64Error, ValueError, OverflowError, msgspec.DecodeError):
         raise BadCursor("this is not a cursor") from None
     if key.digest != wanted.digest():
         raise BadCursor("this cursor belongs to another filter")

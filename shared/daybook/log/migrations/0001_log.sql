@@ -105,8 +105,8 @@ ALTER TABLE daybook.blob ALTER COLUMN content SET STORAGE EXTERNAL;
 CREATE TABLE daybook.runner (
     id         text        PRIMARY KEY,
     secret     bytea       NOT NULL,   -- SHA-256 of what the runner alone knows
-    namespace  text        NOT NULL,
-    queues     text[]      NOT NULL,
+    namespace  text        NOT NULL CHECK (namespace ~ '^[a-z0-9_-]{1,32}$'),
+    queues     text[]      NOT NULL CHECK (array_to_string(queues, ',', '?') ~ '^[a-z0-9_-]{1,32}(,[a-z0-9_-]{1,32})*$'),
     apps       text[]      NOT NULL,
     slots      int         NOT NULL CHECK (slots > 0),
     host       text        NOT NULL,

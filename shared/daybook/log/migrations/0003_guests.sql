@@ -3,8 +3,8 @@
 
 CREATE TABLE daybook.guest (
     role      name PRIMARY KEY,
-    namespace text NOT NULL,
-    owner     text NOT NULL
+    namespace text NOT NULL CHECK (namespace ~ '^[a-z0-9_-]{1,32}$'),
+    owner     text NOT NULL CHECK (char_length(owner) BETWEEN 1 AND 128)
 );
 
 -- Refuses what the API would refuse: whatever is recorded must be readable by everybody, for ever.
@@ -71,7 +71,9 @@ BEGIN
     IF NOT FOUND THEN
         RAISE no_data_found USING MESSAGE = format('no app %s in namespace %s', app, guest.namespace);
     END IF;
-    PERFORM log._require_submittable(input, run_at, key, submit_task.queue, submit_task.priority, labels);
+    queue := coalesce(queue, published ->> 'queue', 'default');
+    priority := coalesce(priority, (published ->> 'priority')::int, 3);
+    PERFORM log._require_submittable(input, run_at, key, queue, priority, labels);
     -- Another derivation than the API's: a transaction that dawdles must not block an API batch with the same key.
     task := CASE WHEN key IS NULL THEN uuidv7() ELSE daybook.derive_id('sql', guest.namespace, guest.owner, key) END;
     digest := encode(sha256(salt || bytes), 'hex');
@@ -83,8 +85,8 @@ BEGIN
         'app_version', published ->> 'version',
         'input', jsonb_strip_nulls(jsonb_build_object(
             'digest', digest, 'size_bytes', octet_length(bytes), 'blob', CASE WHEN NOT inline THEN true END)),
-        'queue', coalesce(submit_task.queue, published ->> 'queue', 'default'),
-        'priority', coalesce(submit_task.priority, (published ->> 'priority')::int, 3),
+        'queue', queue,
+        'priority', priority,
         'policy', coalesce(published -> 'policy', '{}'),
         'run_at', run_at,
         'labels', coalesce(labels, '{}')));

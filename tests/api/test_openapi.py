@@ -1,0 +1,120 @@
+"""/openapi.json tells the truth: it is valid OpenAPI 3.1, and schemathesis finds no answer that it does not describe, and no 5xx."""
+
+import asyncio
+import json
+import re
+import sys
+from pathlib import Path
+
+import httpx2
+import jsonschema_rs
+import msgspec
+import pytest
+from daybook_api import endpoints
+from tests.api.apps import Gate
+from tests.services import Services
+
+from daybook.domain.events import AppPublished
+
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+
+
+async def test_it_is_what_it_says_it_is(services: Services) -> None:
+    async with services.client(None) as anybody:
+        answer = await anybody.get("/openapi.json")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    document = answer.json()
+    assert document["openapi"] == "3.1.0"
+    for schema in document["components"]["schemas"].values():
+        jsonschema_rs.meta.validate(schema)
+    text = answer.text
+    references = set(re.findall(r'"\$ref":"#/components/schemas/(\w+)"', text))
+    assert references == set(document["components"]["schemas"])
+    operations = {operation["operationId"]: operation for item in document["paths"].values() for operation in item.values()}
+    assert set(operations) == set(endpoints.ENDPOINTS)
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            named = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "path"}
+            assert named == set(re.findall(r"\{(\w+)\}", path))
+            assert operation["summary"].endswith(".")
+            assert set(operation["tags"]) <= {tag["name"] for tag in document["tags"]}
+            for status, response in operation["responses"].items():
+                if int(status) >= 400 and operation["operationId"] != "readyz":
+                    assert set(response["content"]) == {"application/problem+json"}
+
+
+async def test_bodies_are_strict_and_answers_complete(services: Services) -> None:
+    async with services.client(None) as anybody:
+        schemas = (await anybody.get("/openapi.json")).json()["components"]["schemas"]
+    for name, schema in schemas.items():
+        if name.endswith("Request") or name == "BatchItem":
+            assert schema["additionalProperties"] is False, name
+        elif name in {"TaskView", "TaskSummary", "EventView", "AppView", "AttemptView", "ResultView", "Links", "TaskList", "EventList", "AppList"}:
+            assert set(schema["required"]) == set(schema["properties"]), name
+    submit = schemas["SubmitRequest"]["properties"]
+    assert submit["run_at"]["anyOf"][0] == {"type": "string", "format": "date-time"}
+    assert submit["queue"]["anyOf"][0]["pattern"] == "^[a-z0-9_-]{1,32}(?!\\n)$"
+    for name in ("submitted_at", "finished_at"):
+        assert "date-time" in json.dumps(schemas["TaskView"]["properties"][name])
+
+
+@pytest.mark.slow
+async def test_schemathesis_finds_nothing(services: Services, client: httpx2.AsyncClient, gate: Gate, tmp_path: Path) -> None:
+    await services.announce(AppPublished(app="any", app_kind="python", version="1", actor="a test"), "default")
+    tasks = await _tasks_of_all_kinds(client, gate)
+    position = (await client.post(f"/v1/tasks/{tasks[-1]}/cancel")).headers["Daybook-Position"]
+    configuration = tmp_path / "schemathesis.toml"
+    configuration.write_text(CONFIGURATION.read_text() + _dictionaries(tasks, position))
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration), "--no-color", "run", f"{services.url}/openapi.json"]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        *("--header", f"Authorization: {client.headers['Authorization']}"),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(180):
+            said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    print(said.decode())
+    assert process.returncode == 0, said.decode()[-20_000:]
+
+
+async def _tasks_of_all_kinds(client: httpx2.AsyncClient, gate: Gate) -> list[str]:
+    """Tasks in every state, for requests to find."""
+    finished = {"Prefer": "wait=10"}
+    bodies: list[tuple[dict[str, object], dict[str, str]]] = [
+        ({"app": "t.echo", "input": {"value": "x" * 10_000}}, finished),
+        ({"app": "t.raw"}, finished),
+        ({"app": "t.fails", "input": {"message": "no luck"}}, finished),
+        ({"app": "t.gated", "input": {"gate": gate.name}}, {}),
+        *[({"app": "t.echo", "delay": "1h"}, {})] * 3,
+        ({"app": "t.echo", "queue": "nobody"}, {}),
+    ]
+    return [(await client.post("/v1/tasks", json=body, headers=headers)).json()["id"] for body, headers in bodies]
+
+
+def _dictionaries(tasks: list[str], position: str) -> str:
+    # One app takes anything; it is submitted to more often than those that do not.
+    inputs = ["any"] * 6 + ["t.echo", "t.order", "t.fails", "t.raw"]
+    return f"""
+# A position that lies ahead is waited for in vain, and answered with the 503 that the document promises.
+[dictionaries.positions]
+values = ["{position}"]
+
+[dictionaries.tasks]
+values = {msgspec.json.encode(tasks).decode()}
+
+[dictionaries.apps]
+values = {msgspec.json.encode(inputs).decode()}
+
+[parameters]
+"header.Daybook-Position" = {{ dictionary = "positions", probability = 1.0 }}
+"path.task_id" = {{ dictionary = "tasks", probability = 0.8 }}
+"path.app" = {{ dictionary = "apps", probability = 0.8 }}
+"query.app" = {{ dictionary = "apps", probability = 0.5 }}
+"body.app" = {{ dictionary = "apps", probability = 0.8 }}
+"""
