@@ -1,17 +1,11 @@
 """Fixtures of the bus' tests."""
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import nats
 import pytest_asyncio
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-
-# What the tests of the bus, the scheduler and the runner share is imported by its full name.
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.bus.parts import running_bus
 
 from daybook.bus.jetstream import Bus

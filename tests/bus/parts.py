@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from daybook import ids
 from daybook.bus.jetstream import Bus
-from daybook.domain.events import TaskSubmitted
+from daybook.domain.events import Policy, TaskSubmitted
 from daybook.lifecycle import Duties
 from daybook.log import codec
 from daybook.log.envelope import START, Recorded
@@ -46,14 +46,34 @@ async def open_log(url: str, role: Role = "api", *credentials: str) -> AsyncIter
 
 
 async def submit(
-    log: Log, app: str = "hello", *, queue: str = "default", priority: int = 3, run_at: datetime | None = None, namespace: str = "default", **more: Any
+    log: Log,
+    app: str = "hello",
+    *,
+    given: bytes = b"{}",
+    queue: str = "default",
+    priority: int = 3,
+    run_at: datetime | None = None,
+    policy: Policy = Policy(),  # noqa: B008 it is frozen
+    labels: dict[str, str] | None = None,
+    namespace: str = "default",
 ) -> UUID:
-    """A task in the log, as the API would put it there."""
-    stream = ids.new_id()
+    """A task in the log with this input, as the API would put it there."""
+    stream, sealed = ids.new_id(), codec.seal(given)
     event = TaskSubmitted(
-        owner="ann", app=app, app_version="1", input=EMPTY_INPUT.content, queue=queue, priority=priority, run_at=run_at, actor="user:ann", **more
+        owner="ann",
+        app=app,
+        app_version="1",
+        input=sealed.content,
+        queue=queue,
+        priority=priority,
+        run_at=run_at,
+        policy=policy,
+        labels=labels or {},
+        actor="user:ann",
     )
-    await log.append(stream, 1, event, namespace=namespace, payload=EMPTY_INPUT.payload)
+    if sealed.blob is not None:
+        await log.put_blob(sealed.content.digest, sealed.blob)
+    await log.append(stream, 1, event, namespace=namespace, payload=sealed.payload)
     return stream
 
 

@@ -1,15 +1,10 @@
 """Fixtures of the tests of faults."""
 
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
-
-# The house is imported by its full name, from here and from the tests.
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.e2e.house import ApiService, House, furnished, open_house
 from tests.services import fresh_database
 

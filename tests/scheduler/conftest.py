@@ -1,15 +1,9 @@
 """Fixtures of the scheduler's tests: a real scheduler, and no runner, so that every bell stays where it was rung."""
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
-
-# What the tests of the bus, the scheduler and the runner share is imported by its full name.
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.bus.parts import open_log
 from tests.scheduler.bells import Bells
 

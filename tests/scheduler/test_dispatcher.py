@@ -21,16 +21,15 @@ from daybook_local.nats import EmbeddedNats
 async def test_it_rings_by_priority_then_age_and_never_far_ahead(settings: Settings, log: Log, bells: Bells) -> None:
     submitted = [(priority, await submit(log, priority=priority)) for priority in (5, 3, 1, 3, 1, 5, 2, 3)]
     in_order = [task for _, task in sorted(submitted, key=lambda each: each[0])]
-    async with running_scheduler(settings):
-        async with paper_runner(settings.database_url, slots=2) as runner:
-            await bells.ring_for(in_order[:4])  # twice its slots
-            await runner.claim(in_order[0])
-            await bells.ring_for(in_order[:5])
-            urgent = await submit(log, priority=1)  # does not push in where there is no room
-            await runner.claim(in_order[3])
-            await bells.ring_for([*in_order[:5], urgent])
-            await runner.claim(in_order[1])
-            await bells.ring_for([*in_order[:5], urgent, in_order[5]])
+    async with running_scheduler(settings), paper_runner(settings.database_url, slots=2) as runner:
+        await bells.ring_for(in_order[:4])  # twice its slots
+        await runner.claim(in_order[0])
+        await bells.ring_for(in_order[:5])
+        urgent = await submit(log, priority=1)  # does not push in where there is no room
+        await runner.claim(in_order[3])
+        await bells.ring_for([*in_order[:5], urgent])
+        await runner.claim(in_order[1])
+        await bells.ring_for([*in_order[:5], urgent, in_order[5]])
 
 
 async def test_a_bell_that_nobody_answered_rings_again(settings: Settings, log: Log, bells: Bells) -> None:

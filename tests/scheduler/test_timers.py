@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
-from daybook_scheduler.timers import Timers
 from tests.bus.parts import kinds_of, open_log, submit
 from tests.services import running_scheduler
 
 from daybook import clock
-from daybook.domain.events import TaskCancelled, TaskRescheduled
+from daybook.domain.events import TaskCancelled, TaskDue, TaskRescheduled
 from daybook.lifecycle import Duties
 from daybook.log.connections import Connection
 from daybook.log.postgres import Log
 from daybook.settings import Settings
 from daybook.testing import eventually
+from daybook_scheduler.timers import Timers
 
 SOON = 0.3
 
@@ -33,10 +32,10 @@ async def test_a_task_becomes_due_at_its_time(settings: Settings, log: Log) -> N
         assert await kinds_of(log, later) == ["submitted"]
 
 
-async def test_an_earlier_timer_wakes_whoever_sleeps_for_a_later_one(settings: Settings, log: Log) -> None:
+async def test_an_earlier_timer_wakes_whoever_sleeps_for_a_later_one(settings: Settings, log: Log, owner: Connection) -> None:
     async with running_scheduler(settings):
         far = await submit(log, run_at=clock.after(1.5))
-        await eventually(lambda: log_holds(log, "SELECT EXISTS (SELECT FROM read.timer)"))
+        await timers(owner, 1)
         run_at = clock.after(SOON)
         near = await submit(log, run_at=run_at)
         assert await becomes_due(log, near) - run_at < timedelta(seconds=1)
@@ -44,7 +43,7 @@ async def test_an_earlier_timer_wakes_whoever_sleeps_for_a_later_one(settings: S
         assert await becomes_due(log, far)
 
 
-async def test_cancelled_and_rescheduled_tasks_keep_no_old_timer(settings: Settings, log: Log) -> None:
+async def test_cancelled_and_rescheduled_tasks_keep_no_old_timer(settings: Settings, log: Log, owner: Connection) -> None:
     async with running_scheduler(settings):
         cancelled, moved, witness = [await submit(log, run_at=clock.after(SOON)) for _ in range(3)]
         later = clock.after(2 * SOON)
@@ -54,7 +53,7 @@ async def test_cancelled_and_rescheduled_tasks_keep_no_old_timer(settings: Setti
         assert await becomes_due(log, moved) >= later
         assert await kinds_of(log, cancelled) == ["submitted", "cancelled"]
         assert await kinds_of(log, moved) == ["submitted", "rescheduled", "due"]
-        await eventually(lambda: log_holds(log, "SELECT NOT EXISTS (SELECT FROM read.timer)"))
+        await timers(owner, 0)
 
 
 async def test_of_two_schedulers_one_fires_each_timer(settings: Settings, log: Log) -> None:
@@ -79,7 +78,7 @@ async def test_a_timer_of_a_task_that_went_on_is_dropped_and_harms_no_other(sett
     await owner.execute("INSERT INTO read.timer SELECT unnest($1::uuid[]), 1, clock_timestamp()", [stale, fresh])
     async with timers_alone(settings):
         await becomes_due(log, fresh)
-        await eventually(lambda: log_holds(log, "SELECT NOT EXISTS (SELECT FROM read.timer)"))
+        await timers(owner, 0)
     assert await kinds_of(log, stale) == ["submitted", "cancelled"]
 
 
@@ -106,30 +105,34 @@ async def test_after_losing_the_database_it_goes_on(settings: Settings, log: Log
         assert await kinds_of(log, task) == ["submitted", "due"]
 
 
-async def becomes_due(log: Log, task: UUID):  # type: ignore[no-untyped-def]
+async def becomes_due(log: Log, task: UUID) -> datetime:
     """Wait until the task is due, and return when that was recorded."""
 
-    async def due():  # type: ignore[no-untyped-def]
-        recorded = await log.load(task)
-        kinds = await kinds_of(log, task)
-        return recorded[kinds.index("due")].at if "due" in kinds else None
+    async def due() -> datetime | None:
+        return next((each.at for each in await log.load(task) if isinstance(each.event, TaskDue)), None)
 
-    return await eventually(due)
+    at = await eventually(due)
+    assert at is not None
+    return at
 
 
-async def log_holds(log: Log, query: str) -> bool:
-    return bool(await log.pool.fetchval(query))
+async def timers(owner: Connection, count: int) -> None:
+    """Wait until there are so many timers."""
+
+    async def are() -> bool:
+        return bool(await owner.fetchval("SELECT count(*) FROM read.timer") == count)
+
+    await eventually(are)
 
 
 @asynccontextmanager
-async def timers_alone(settings: Settings) -> AsyncIterator[Timers]:
+async def timers_alone(settings: Settings) -> AsyncIterator[None]:
     """The duty that fires timers, without the follower that sets them."""
     async with open_log(settings.database_url, "scheduler") as log:
-        timers, duties = Timers(log), Duties()
-        duties.add("timers", timers.run)
+        duties = Duties()
+        duties.add("timers", Timers(log).run)
         duties.start()
         try:
-            await asyncio.sleep(0)
-            yield timers
+            yield
         finally:
             await duties.stop()

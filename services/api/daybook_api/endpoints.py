@@ -56,7 +56,12 @@ class Endpoint(NamedTuple):
 
 _TASK_ID: Final = Parameter("task_id", "path", "The task's id.", {"type": "string", "pattern": "^tsk_[0-7][0-9a-hjkmnp-tv-z]{25}$"})
 _APP_ID: Final = Parameter("app", "path", "The app's id.", {"type": "string", "pattern": "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*$", "maxLength": 128})
-_OWNER: Final = Parameter("Daybook-Owner", "header", "On whose behalf: for tokens with the scope act_as.", _TEXT)
+_OWNER: Final = Parameter(
+    "Daybook-Owner",
+    "header",
+    "On whose behalf, in UTF-8: for tokens with the scope act_as.",
+    {"type": "string", "minLength": 1, "maxLength": 128},
+)
 _KEY: Final = Parameter(
     "Idempotency-Key",
     "header",

@@ -20,7 +20,6 @@ from daybook.log.connections import LOST
 from daybook.log.envelope import Conflict, LogUnavailable
 from daybook.log.postgres import Log, events_of
 from daybook.manifest import Definition
-from daybook.safe_json import safe_text
 
 from .executors import Call, Executors, Failure, Outcome, Success
 from .output import Output
@@ -165,7 +164,7 @@ class Attempts:
                 reason="app_error",
                 attempt=number,
                 error=sealed.content,
-                error_type=safe_text(outcome.error_type)[:128],
+                error_type=outcome.error_type[:128],
             )
         blob = None if sealed.blob is None else (sealed.content.digest, sealed.blob)
         return command, sealed.payload, blob

@@ -76,8 +76,13 @@ class Intake:
         nats = await self._bus.connected()
         pulls = [_Pull(queue, nats.new_inbox()) for queue in self._queues]
         subscriptions = [await nats.subscribe(pull.inbox, cb=self._heard(pull)) for pull in pulls]
+        losses = self._bus.losses
         try:
             while self._open:
+                if losses != self._bus.losses:
+                    losses = self._bus.losses
+                    for pull in pulls:
+                        pull.forget()
                 free = self._slots - len(self._running)
                 if free > 0:
                     for pull in pulls:
@@ -256,6 +261,10 @@ class _Pull:
         self._until = asyncio.get_running_loop().time() + _PULL_SECONDS
         body = msgspec.json.encode({"batch": batch, "expires": int(_PULL_SECONDS * 1e9)})
         return self._subject, body, self.inbox
+
+    def forget(self) -> None:
+        """The server may have forgotten the request."""
+        self._until = 0.0
 
     def received(self) -> None:
         self._due -= 1

@@ -49,7 +49,7 @@ def api(
 
 @serve.command
 def scheduler() -> int:
-    """Timers, the dispatcher and the reaper."""
+    """Timers and the dispatcher."""
     return _serve("scheduler")
 
 
