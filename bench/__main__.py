@@ -1,7 +1,7 @@
 """Runs the benchmarks and writes a table and `.bench/latest.json`.
 
-    python -m bench              all of them, medians of 5 (about six minutes on 2 cores)
-    python -m bench latency      one of them: raw, submit_http, submit_batch, latency, read_model_lag
+python -m bench              all of them, medians of 5 (about six minutes on 2 cores)
+python -m bench latency      one of them: raw, submit_http, submit_batch, latency, read_model_lag
 """
 
 import argparse
@@ -60,9 +60,7 @@ def _ratios(figures: dict[str, float]) -> dict[str, float]:
         "ratio_submit_batch_to_raw_postgres": ("submit_batch_tasks_per_s", "raw_postgres_rows_per_s", 3),
         "ratio_submit_batch_to_raw_jetstream": ("submit_batch_tasks_per_s", "raw_jetstream_messages_per_s", 3),
     }
-    return {
-        name: figures[ours] * each / figures[limit] for name, (ours, limit, each) in pairs.items() if ours in figures and limit in figures
-    }
+    return {name: figures[ours] * each / figures[limit] for name, (ours, limit, each) in pairs.items() if ours in figures and limit in figures}
 
 
 def _machine() -> str:

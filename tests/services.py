@@ -1,7 +1,9 @@
-"""Real services for tests: an API on a real socket, a scheduler and a runner, in the test's own event loop, over a real database and a real nats-server.
+"""Real services for tests: an API on a real socket, a scheduler and a runner, in the test's own event loop, over a real
+database and a real nats-server.
 
-Nothing in here stands in for anything: each function opens what a process of that kind opens, and closes it as that process would. Because they share the test's loop, a test
-can hand an app an event to wait for, and needs no sleep to know where it is. Import it by its full name, `tests.services`.
+Nothing in here stands in for anything: each function opens what a process of that kind opens, and closes it as that
+process would. Because they share the test's loop, a test can hand an app an event to wait for, and needs no sleep to
+know where it is. Import it by its full name, `tests.services`.
 """
 
 import asyncio
@@ -17,10 +19,6 @@ from uuid import UUID
 
 import asyncpg
 import httpx2
-from daybook_api.serving import Server, configuration
-from daybook_api.wiring import Api
-from daybook_runner.wiring import Runner
-from daybook_scheduler.wiring import Scheduler
 
 from daybook import App, ids
 from daybook.access import issue_token, split
@@ -28,7 +26,11 @@ from daybook.domain.events import AppPublished, Event, TokenRevoked
 from daybook.log.postgres import Log
 from daybook.manifest import Definition
 from daybook.settings import Settings
+from daybook_api.serving import Server, configuration
+from daybook_api.wiring import Api
 from daybook_local.postgres import EmbeddedPostgres
+from daybook_runner.wiring import Runner
+from daybook_scheduler.wiring import Scheduler
 
 _numbers = itertools.count(1)
 

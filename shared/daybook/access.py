@@ -34,9 +34,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
-async def issue_token(
-    database_url: str, namespace: str, owner: str, scopes: tuple[str, ...], label: str, expires_at: datetime | None = None
-) -> str:
+async def issue_token(database_url: str, namespace: str, owner: str, scopes: tuple[str, ...], label: str, expires_at: datetime | None = None) -> str:
     """Make a token and return it; it is shown this once. Needs the right of the database's owner. Raises ValueError for
     a bad name or scope."""
     if not is_name(namespace):
@@ -77,6 +75,4 @@ def principal_of(recorded: list[Recorded], secret: str, now: datetime) -> Princi
         return None
     if issued.expires_at is not None and issued.expires_at <= now:
         return None
-    return Principal(
-        token=first.stream, namespace=first.namespace, owner=issued.owner, scopes=frozenset(issued.scopes), expires_at=issued.expires_at
-    )
+    return Principal(token=first.stream, namespace=first.namespace, owner=issued.owner, scopes=frozenset(issued.scopes), expires_at=issued.expires_at)

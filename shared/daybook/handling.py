@@ -53,9 +53,7 @@ async def handle(
         if not isinstance(outcome, TaskEvent):
             return outcome
         try:
-            appended: Appended = await log.append(
-                stream, task.version + 1, outcome, namespace=recorded[0].namespace, payload=payload
-            )
+            appended: Appended = await log.append(stream, task.version + 1, outcome, namespace=recorded[0].namespace, payload=payload)
         except Conflict:
             continue
         return Handled(evolve(task, outcome, appended.at), outcome, appended.position)

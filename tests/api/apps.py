@@ -1,4 +1,5 @@
-"""Apps for the API's tests. What an app does while a test looks on is governed by a gate: an event that says that it has come so far, and one that it waits for."""
+"""Apps for the API's tests. What an app does while a test looks on is governed by a gate: an event that says that it
+has come so far, and one that it waits for."""
 
 import asyncio
 from typing import Annotated, Any

@@ -245,7 +245,12 @@ async def test_where_no_token_is_asked_for_only_this_machine_may_ask(services: S
             for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"):
                 assert (await program.get("/v1/tasks", headers={"Host": host})).status_code == 200, host
                 assert (await program.get("/v1/tasks", headers={"Host": host, "Origin": f"http://{host}"})).status_code == 200
-            for headers in ({"Origin": "https://example.com"}, {"Origin": "null"}, {"Origin": f"http://localhost:{port}1"}, {"Host": f"rebound.example:{port}"}):
+            for headers in (
+                {"Origin": "https://example.com"},
+                {"Origin": "null"},
+                {"Origin": f"http://localhost:{port}1"},
+                {"Host": f"rebound.example:{port}"},
+            ):
                 assert (await program.post("/v1/tasks", json=SCHEDULED, headers=headers)).status_code == 403, headers
             # A token is a token, wherever the request comes from.
             token = await services.token()

@@ -277,7 +277,16 @@ async def test_a_bad_precondition_is_refused(strict: httpx2.AsyncClient, service
     assert await services.events(NAMESPACE) == before
 
 
-IDS = ["x", "tsk_", "tsk_01kbr5vc2ze8trbz1mgbpz5yq", "tsk_01KBR5VC2ZE8TRBZ1MGBPZ5YQD", "tok_01kbr5vc2ze8trbz1mgbpz5yqd", "tsk_8zzzzzzzzzzzzzzzzzzzzzzzzz", "%00", "..%2F.."]
+IDS = [
+    "x",
+    "tsk_",
+    "tsk_01kbr5vc2ze8trbz1mgbpz5yq",
+    "tsk_01KBR5VC2ZE8TRBZ1MGBPZ5YQD",
+    "tok_01kbr5vc2ze8trbz1mgbpz5yqd",
+    "tsk_8zzzzzzzzzzzzzzzzzzzzzzzzz",
+    "%00",
+    "..%2F..",
+]
 
 
 @pytest.mark.parametrize("task_id", IDS)

@@ -10,11 +10,11 @@ import httpx2
 import jsonschema_rs
 import msgspec
 import pytest
-from daybook_api import endpoints
 from tests.api.apps import Gate
 from tests.services import Services
 
 from daybook.domain.events import AppPublished
+from daybook_api import endpoints
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 

@@ -38,7 +38,9 @@ async def test_the_catalogue_lists_what_can_be_run(client: httpx2.AsyncClient) -
     assert (missing.status_code, missing.json()["code"]) == (404, "not-found")
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v2/tasks", "/v1/tasks/x/y/z", "/openapi.yaml", "/_openapi", "/docs/../etc/passwd", "/%00", "/%ff"])
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/nothing", "/v2/tasks", "/v1/tasks/x/y/z", "/openapi.yaml", "/_openapi", "/docs/../etc/passwd", "/%00", "/%ff"]
+)
 async def test_what_is_not_there_is_a_problem(services: Services, path: str) -> None:
     async with services.client(None) as anybody:
         answer = await anybody.get(path)
@@ -83,10 +85,11 @@ async def fragile(folder: Path, nats_url: str) -> AsyncIterator[Fragile]:
         url = server.url("postgres")
         await migrate(url)
         token = await issue_token(url, "default", "ann", ("submit", "read"), "for a test", None)
-        async with serving_api(Settings(database_url=url, nats_url=nats_url)) as served:
-            async with httpx2.AsyncClient(base_url=served.url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False, verify=False) as client:
-                assert (await client.get("/v1/tasks")).status_code == 200
-                yield Fragile(served, server, client)
+        async with serving_api(Settings(database_url=url, nats_url=nats_url)) as served, httpx2.AsyncClient(
+            base_url=served.url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False, verify=False
+        ) as client:
+            assert (await client.get("/v1/tasks")).status_code == 200
+            yield Fragile(served, server, client)
     finally:
         server.stop()
 

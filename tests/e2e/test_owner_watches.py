@@ -1,4 +1,5 @@
-"""What the owner of a task sees through real processes: its words as they are said, its result, a cancel that is obeyed, and lists that show what was just written."""
+"""What the owner of a task sees through real processes: its words as they are said, its result, a cancel that is
+obeyed, and lists that show what was just written."""
 
 from __future__ import annotations
 

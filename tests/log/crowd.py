@@ -55,9 +55,7 @@ async def write(roll: Roll, name: str, stop: asyncio.Event) -> tuple[int, int]:
         while not stop.is_set():
             chosen = chance.sample(shared, min(chance.choice(_BATCHES), len(shared)))
             known = {row["stream"]: row["version"] for row in await log.pool.fetch(_HEADS, chosen)}
-            appends = [
-                log.append(stream, known.get(stream, 0) + 1, chance.choice((RESCHEDULED, CANCEL_REQUESTED)), namespace="default") for stream in chosen
-            ]
+            appends = [log.append(stream, known.get(stream, 0) + 1, chance.choice((RESCHEDULED, CANCEL_REQUESTED)), namespace="default") for stream in chosen]
             appends += [log.append(ids.new_id(), 1, SUBMITTED, namespace="default") for _ in range(chance.choice((0, 0, 1, 3)))]
             for outcome in await asyncio.gather(*appends, return_exceptions=True):
                 appended += isinstance(outcome, Appended)

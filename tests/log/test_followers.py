@@ -98,9 +98,7 @@ async def test_a_holder_that_was_overtaken_leaves_nothing(host: Host, log: Log, 
     assert await owner.fetchval("SELECT positions FROM log.cursor WHERE holder = 'other'") == before
 
 
-async def test_an_idle_holder_renews_its_lease_and_learns_that_it_was_overtaken(
-    host: Host, owner: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_idle_holder_renews_its_lease_and_learns_that_it_was_overtaken(host: Host, owner: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(followers, "_RENEW_SECONDS", 0.1)
     notes = Notes()
     async with running(host.follower(notes)) as holding:

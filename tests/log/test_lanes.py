@@ -64,8 +64,7 @@ async def test_a_follower_misses_nothing(database_url: str, url_as: Callable[[st
     back = await owner.fetchval("SELECT count(*) FROM (SELECT at < lag(at) OVER (PARTITION BY lane ORDER BY position) AS back FROM log.event) e WHERE back")
     missed = {name: await witness.missed(owner) for name, witness in witnesses.items()}
     print(
-        f"TEST_SEED={roll.seed}: {total} events of {streams} streams, {guests} by guests, {report['kills']} kills, "
-        f"{back} steps back in time, missed {missed}"
+        f"TEST_SEED={roll.seed}: {total} events of {streams} streams, {guests} by guests, {report['kills']} kills, {back} steps back in time, missed {missed}"
     )
     await reader.close()
     assert not done

@@ -247,9 +247,7 @@ async def _submit(owner: Connection, namespace: str = "default") -> UUID:
 
 
 async def _lease(connection: Connection, name: str, secret: str) -> None:
-    await connection.execute(
-        "SELECT daybook.take_lease($1, $2, 'default', ARRAY['default'], ARRAY['hello'], 4, 'here', $3)", name, secret, TTL
-    )
+    await connection.execute("SELECT daybook.take_lease($1, $2, 'default', ARRAY['default'], ARRAY['hello'], 4, 'here', $3)", name, secret, TTL)
 
 
 async def _say(runner: Connection, row: Append) -> list[Any]:

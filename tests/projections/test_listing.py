@@ -46,9 +46,7 @@ def writing(owner: Connection) -> Writing:
     return Writing(owner)
 
 
-async def all_pages(
-    owner: Connection, wanted: TaskFilter, limit: int, between: Callable[[], Any] | None = None
-) -> list[ListedTask]:
+async def all_pages(owner: Connection, wanted: TaskFilter, limit: int, between: Callable[[], Any] | None = None) -> list[ListedTask]:
     """Page after page, until there is no next one."""
     tasks, cursor = await list_tasks(owner, wanted, limit=limit, cursor=None)
     while cursor is not None:

@@ -116,9 +116,7 @@ async def test_a_draining_runner_takes_nothing_more(workshop: Workshop) -> None:
     await workshop.becomes(late, "submitted")
 
 
-async def test_a_claim_whose_answer_was_lost_is_found_when_the_database_is_back(
-    workshop: Workshop, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_claim_whose_answer_was_lost_is_found_when_the_database_is_back(workshop: Workshop, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Away for longer than an append waits. Nobody else would ever run that task: the log says that this runner does."""
     monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.1)
     task, lost = await submit(workshop.log, "bench.work"), await submit(workshop.log, "bench.work")
@@ -162,7 +160,5 @@ async def terminate_waiting(database_url: str) -> None:
     import asyncpg
 
     connection = await asyncpg.connect(database_url)
-    await connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
+    await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
     await connection.close()

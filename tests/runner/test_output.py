@@ -114,9 +114,7 @@ async def test_what_is_too_large_is_told_of_and_not_told(output: Output, nats_se
     assert (first["type"], "too large" in first["message"], second["text"]) == ("log", True, "y")
 
 
-async def test_while_nats_is_away_it_remembers_the_latest_and_waits_for_nobody(
-    bus: Bus, nats_server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_while_nats_is_away_it_remembers_the_latest_and_waits_for_nobody(bus: Bus, nats_server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_module, "_BOUND", 10)
     made, duties = Output(bus), Duties()
     duties.add("output", made.run)

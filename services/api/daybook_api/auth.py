@@ -1,7 +1,9 @@
-"""Who is asking. Namespace and owner come from the bearer token and from nowhere else; a token with the scope `act_as` may name the owner in `Daybook-Owner`.
+"""Who is asking. Namespace and owner come from the bearer token and from nowhere else; a token with the scope `act_as`
+may name the owner in `Daybook-Owner`.
 
-Tokens are looked up in the log by the id that they carry, and remembered until the log says that one was revoked. Where no token is asked for (open access, on a loopback
-address only), what a web page of somebody else makes a browser send is refused.
+Tokens are looked up in the log by the id that they carry, and remembered until the log says that one was revoked. Where
+no token is asked for (open access, on a loopback address only), what a web page of somebody else makes a browser send
+is refused.
 """
 
 import ipaddress

@@ -1,8 +1,8 @@
 """Bodies: from bytes to values, or to a problem that says where the fault lies.
 
-Refused here is what a reader would choke on later: bytes that are not UTF-8, the character NUL and lone surrogates (Postgres has no place for them), NaN, the
-infinities and numbers beyond a double (JSON has none), nesting beyond 64 levels. A good body pays for one decoding and two scans in C; only a bad one is taken
-apart to find the spot.
+Refused here is what a reader would choke on later: bytes that are not UTF-8, the character NUL and lone surrogates
+(Postgres has no place for them), NaN, the infinities and numbers beyond a double (JSON has none), nesting beyond 64
+levels. A good body pays for one decoding and two scans in C; only a bad one is taken apart to find the spot.
 """
 
 import json
@@ -53,7 +53,8 @@ def decode(decoder: "msgspec.json.Decoder[Decoded]", body: bytes) -> Decoded:
 
 
 def split_array(body: bytes, most: int) -> list[bytes]:
-    """The items of a JSON array, still unread: a bad one costs itself alone, unless nobody can say where it ends. Raises problems; `too-large` for more than `most`."""
+    """The items of a JSON array, still unread: a bad one costs itself alone, unless nobody can say where it ends.
+    Raises problems; `too-large` for more than `most`."""
     # Counted before they are made: a body of tiny items would become a hundred times its size.
     if body.count(b",") >= most and _has_more_items(body, most):
         raise too_many(most)
@@ -157,7 +158,8 @@ def _has_no_json_form(value: Any, _: int) -> bool:
 
 
 def _find(body: bytes, is_wrong: Callable[[Any, int], bool]) -> str | None:
-    """The pointer to the first value (or name) in a body of which `is_wrong(value, depth)` is true; None when there is none, or this is no JSON at all."""
+    """The pointer to the first value (or name) in a body of which `is_wrong(value, depth)` is true; None when there is
+    none, or this is no JSON at all."""
     try:
         whole = json.loads(body)
     except (ValueError, RecursionError):

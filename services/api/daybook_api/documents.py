@@ -1,5 +1,6 @@
-"""/openapi.json: the OpenAPI 3.1 document. Paths come from the app's routes, words from their docstrings, schemas from the very structs that are decoded and encoded, and the
-rest from the table in `endpoints`. Every 4xx and 5xx is a problem (RFC 9457), but for the health of the process.
+"""/openapi.json: the OpenAPI 3.1 document. Paths come from the app's routes, words from their docstrings, schemas from
+the very structs that are decoded and encoded, and the rest from the table in `endpoints`. Every 4xx and 5xx is a
+problem (RFC 9457), but for the health of the process.
 """
 
 from functools import lru_cache

@@ -1,4 +1,5 @@
-"""What each endpoint reads and answers, for the OpenAPI document. A table: what is not in it is not promised, and a route without an entry fails to be described."""
+"""What each endpoint reads and answers, for the OpenAPI document. A table: what is not in it is not promised, and a
+route without an entry fails to be described."""
 
 from typing import Any, Final, Literal, NamedTuple
 
@@ -70,7 +71,9 @@ _KEY: Final = Parameter(
 )
 _WAIT: Final = Parameter("Prefer", "header", "`wait=N`: wait up to N seconds (60 at most), and answer 200 with the finished task if it ends in time.", _TEXT)
 _LONG_POLL: Final = Parameter("Prefer", "header", "`wait=N`: with If-None-Match, wait up to N seconds (60 at most) for a change.", _TEXT)
-_IF_MATCH: Final = Parameter("If-Match", "header", "The version that the task must still have.", {"type": "string", "pattern": '^(\\*|[0-9]{1,9}|"[0-9]{1,9}")$'})
+_IF_MATCH: Final = Parameter(
+    "If-Match", "header", "The version that the task must still have.", {"type": "string", "pattern": '^(\\*|[0-9]{1,9}|"[0-9]{1,9}")$'}
+)
 _IF_NONE_MATCH: Final = Parameter("If-None-Match", "header", "Answer 304 while the task still has this version.", _TEXT)
 _LAST_EVENT_ID: Final = Parameter("Last-Event-ID", "header", "Where a stream was cut: only what came later is told.", _TEXT)
 _POSITION: Final = Parameter(
@@ -107,17 +110,11 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         response_headers=(*_WRITTEN, "Location", "Operation-Location", "Preference-Applied", "Idempotency-Replayed"),
         leads_to_task=True,
     ),
-    "submitBatch": Endpoint(
-        {200: {JSON: BatchOutcomes}}, _SUBMIT, (_OWNER,), body=BatchItem, body_types=(JSON, LINES), response_headers=("Daybook-Position",)
-    ),
+    "submitBatch": Endpoint({200: {JSON: BatchOutcomes}}, _SUBMIT, (_OWNER,), body=BatchItem, body_types=(JSON, LINES), response_headers=("Daybook-Position",)),
     "listTasks": Endpoint({200: {JSON: TaskList}}, _READ, (*_FILTERS, _POSITION, _OWNER), response_headers=("Link",)),
-    "getTask": Endpoint(
-        {200: _TASK, 304: None}, _READ_ONE, (_TASK_ID, _IF_NONE_MATCH, _LONG_POLL, _OWNER), response_headers=("ETag", "Preference-Applied")
-    ),
+    "getTask": Endpoint({200: _TASK, 304: None}, _READ_ONE, (_TASK_ID, _IF_NONE_MATCH, _LONG_POLL, _OWNER), response_headers=("ETag", "Preference-Applied")),
     "getResult": Endpoint({200: {ANY: None}}, (*_READ_ONE, 409, 410), (_TASK_ID, _OWNER), response_headers=("ETag",)),
-    "getEvents": Endpoint(
-        {200: {JSON: EventList, STREAM: None}, 204: None}, _READ_ONE, (_TASK_ID, _LAST_EVENT_ID, _OWNER), response_headers=("ETag",)
-    ),
+    "getEvents": Endpoint({200: {JSON: EventList, STREAM: None}, 204: None}, _READ_ONE, (_TASK_ID, _LAST_EVENT_ID, _OWNER), response_headers=("ETag",)),
     "cancelTask": Endpoint(
         {200: _TASK, 202: _TASK}, _CHANGE, (_TASK_ID, _IF_MATCH, _OWNER), body=CancelRequest, body_required=False, response_headers=_WRITTEN
     ),
@@ -131,7 +128,10 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
 
 RESPONSE_HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ETag": ("The task's version, in quotes.", {"type": "string", "pattern": '^"[0-9]+"$'}),
-    "Daybook-Position": ("Where the write lies in the log; a list that is sent it waits for it.", {"type": "string", "pattern": "^[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*$"}),
+    "Daybook-Position": (
+        "Where the write lies in the log; a list that is sent it waits for it.",
+        {"type": "string", "pattern": "^[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*$"},
+    ),
     "Location": ("The task.", {"type": "string", "format": "uri-reference"}),
     "Operation-Location": ("The task.", {"type": "string", "format": "uri-reference"}),
     "Preference-Applied": ("The wait that was applied.", {"type": "string", "pattern": "^wait=[0-9]+$"}),

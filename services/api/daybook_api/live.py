@@ -1,8 +1,10 @@
-"""What the attempts of one task say, for one listener: from the beginning, in order, nothing twice, as far as NATS still has it.
+"""What the attempts of one task say, for one listener: from the beginning, in order, nothing twice, as far as NATS
+still has it.
 
-New words are heard on the task's subject; what was said before, and what was missed (a connection cut, a listener too slow for what came), is read from the stream that stores
-them, a page at a time and only when the listener is ready for it. So a listener costs NATS a subscription and no consumer, and memory is bounded whatever is said. When NATS is
-away there is nothing to hear, and nobody is told so: words are no facts.
+New words are heard on the task's subject; what was said before, and what was missed (a connection cut, a listener too
+slow for what came), is read from the stream that stores them, a page at a time and only when the listener is ready for
+it. So a listener costs NATS a subscription and no consumer, and memory is bounded whatever is said. When NATS is away
+there is nothing to hear, and nobody is told so: words are no facts.
 """
 
 import asyncio
@@ -137,7 +139,8 @@ class Live:
                     self._stored.append(word)
 
     async def _ask(self, wanted: dict[str, Any], *, many: bool) -> list[Msg]:
-        """A direct get from the store (ADR-31 of NATS): one message, or a batch that ends with one that has a status. Nothing when NATS does not answer."""
+        """A direct get from the store (ADR-31 of NATS): one message, or a batch that ends with one that has a status.
+        Nothing when NATS does not answer."""
         messages: list[Msg] = []
         if not self._bus.is_connected:
             return messages

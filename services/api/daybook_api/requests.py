@@ -1,4 +1,5 @@
-"""What a request says beside its path and its body: query parameters, media type, preferences, preconditions. Refuses, by name, what it does not know or cannot read."""
+"""What a request says beside its path and its body: query parameters, media type, preferences, preconditions. Refuses,
+by name, what it does not know or cannot read."""
 
 import re
 from typing import Final, TypeAlias
@@ -17,7 +18,8 @@ _VERSION: Final = re.compile(r'"[0-9]{1,9}"|[0-9]{1,9}')
 
 
 def query(request: HttpRequest, known: frozenset[str] = frozenset(), repeatable: frozenset[str] = frozenset()) -> dict[str, list[str]]:
-    """The query parameters: each of them known, text that can be stored, and given once unless it is `repeatable`. Raises problems that name the parameter."""
+    """The query parameters: each of them known, text that can be stored, and given once unless it is `repeatable`.
+    Raises problems that name the parameter."""
     encoded = request.scope["query_string"]
     if not encoded:
         return {}
@@ -66,7 +68,8 @@ def if_match(request: HttpRequest) -> int | None:
 
 
 def preferred_wait(request: HttpRequest) -> float | None:
-    """The seconds of `Prefer: wait=N` (RFC 7240), at most 60; None when waiting is not preferred (or not said in a way that can be read)."""
+    """The seconds of `Prefer: wait=N` (RFC 7240), at most 60; None when waiting is not preferred (or not said in a way
+    that can be read)."""
     header = request.headers.get("prefer")
     if header is None:
         return None

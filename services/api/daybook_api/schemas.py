@@ -231,9 +231,7 @@ _ENDINGS: Final[dict[type[Event], Ending]] = {
 }
 
 
-def task_view(
-    task_id: str, task: Task, *, content: bytes | None, attempts: list[AttemptView] | None = None, error: ErrorView | None = None
-) -> TaskView:
+def task_view(task_id: str, task: Task, *, content: bytes | None, attempts: list[AttemptView] | None = None, error: ErrorView | None = None) -> TaskView:
     """A task as HTTP shows it. `content` is its input, JSON as it was given; None when it was erased."""
     path = f"/v1/tasks/{task_id}"
     result = task.result

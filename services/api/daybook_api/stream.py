@@ -1,10 +1,12 @@
 """One task as server-sent events: a snapshot, then every later event and everything its attempts say, until it ends.
 
-Subscribe first, then read the state, then tell only what is newer: nothing can fall in between. Facts come from the log; words from NATS, from their beginning where NATS still
-has it. They are told in the order in which they happened: what an attempt said comes after the fact that it began and before the fact that it ended.
+Subscribe first, then read the state, then tell only what is newer: nothing can fall in between. Facts come from the
+log; words from NATS, from their beginning where NATS still has it. They are told in the order in which they happened:
+what an attempt said comes after the fact that it began and before the fact that it ended.
 
-An id is `version.attempt.n`: the last fact and the last word that were told. A client that comes back with one gets a snapshot of the state as it is now, then every fact and
-every word since, and 204 once it was told the end. On a fresh start the snapshot stands for the facts so far, and all words are told.
+An id is `version.attempt.n`: the last fact and the last word that were told. A client that comes back with one gets a
+snapshot of the state as it is now, then every fact and every word since, and 204 once it was told the end. On a fresh
+start the snapshot stands for the facts so far, and all words are told.
 """
 
 import asyncio

@@ -1,6 +1,8 @@
-"""From a request body to an accepted task: check everything, then append one event. The same for one task and for ten thousand.
+"""From a request body to an accepted task: check everything, then append one event. The same for one task and for ten
+thousand.
 
-Nothing is written before everything is known to be good, but for a large input, which goes to the blob store first (a blob that no event names is litter, never a task).
+Nothing is written before everything is known to be good, but for a large input, which goes to the blob store first (a
+blob that no event names is litter, never a task).
 """
 
 from asyncio import Future
@@ -96,7 +98,9 @@ class Submission:
     async def prepare(self, request: SubmitRequest, body: bytes, who: Principal, now: datetime, *, key: str | None) -> Prepared | Accepted:
         """Find the app and check the submit against it. Raises problems.
 
-        What was accepted under its key before is answered as it was, even if it would be refused today: its time may have come and gone, its app may have changed."""
+        What was accepted under its key before is answered as it was, even if it would be refused today: its time may
+        have come and gone, its app may have changed.
+        """
         if key is None:
             return prepare(request, await self._catalogue.get(who.namespace, request.app), who, now, stream=ids.new_id(), fingerprint="")
         stream = ids.derive_id("http", who.namespace, who.owner, checked_key(key))

@@ -1,16 +1,13 @@
 """Puts an API process together from its parts."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
 from litestar import Litestar, Response, Router, route
 from litestar.di import Provide
-from nats.aio.msg import Msg
 
-from daybook import ids
-from daybook.bus import subjects
+from daybook import ids, waking
 from daybook.bus.jetstream import Bus
 from daybook.lifecycle import Duties
 from daybook.log.connections import Connection, connect
@@ -48,12 +45,7 @@ class Api:
         await event_log.open_writer()
         bus = Bus(settings.nats_url, "daybook-api", queues=tuple(settings.queues.split(",")))
         reader = LogReader(partial(connect, url, "daybook_api"))
-        event_log.on_commit(_waker(reader, bus))
-
-        async def poked(_: Msg) -> None:
-            reader.wake()
-
-        bus.on_message(subjects.POKE, poked)
+        waking.wire(event_log, reader, bus)
         hub = Hub(event_log, reader)
         catalogue = Catalogue(event_log)
         access = Access(event_log, open_access=settings.open_access, namespace=settings.namespace)
@@ -116,16 +108,3 @@ def make_app(gateway: Gateway) -> Litestar:
         logging_config=None,
         request_max_body_size=1024 * 1024,
     )
-
-
-def _waker(reader: LogReader, bus: Bus) -> Callable[[], None]:
-    """After a commit of this process: our own followers at once, everybody else by a poke."""
-    pending: set[asyncio.Task[None]] = set()
-
-    def wake() -> None:
-        reader.wake()
-        task = asyncio.create_task(bus.poke())
-        pending.add(task)
-        task.add_done_callback(pending.discard)
-
-    return wake

@@ -132,9 +132,7 @@ class Attempts:
                     log.warning("report.refused", task=str(attempt.stream), refusal=type(event).__name__)
                     return
                 assert task is not None
-                await self._log.append(
-                    attempt.stream, task.version + 1, event, namespace=attempt.namespace, payload=payload
-                )
+                await self._log.append(attempt.stream, task.version + 1, event, namespace=attempt.namespace, payload=payload)
                 return
             except Conflict:
                 # Something happened meanwhile, perhaps a wish to cancel. Decide again on what is there now.
@@ -146,9 +144,7 @@ class Attempts:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    def _judge(
-        self, number: int, outcome: Outcome | None, why: str
-    ) -> tuple[AnyCommand, bytes | None, tuple[str, bytes] | None]:
+    def _judge(self, number: int, outcome: Outcome | None, why: str) -> tuple[AnyCommand, bytes | None, tuple[str, bytes] | None]:
         """What to report of this outcome: the command, the event's payload, and the blob to store first, if any."""
         if outcome is None and why == "drained":
             return Release(actor=self._actor, reason="drained", attempt=number), None, None

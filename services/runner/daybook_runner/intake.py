@@ -192,9 +192,7 @@ class Intake:
 
     async def _claim_all(self, claims: list[tuple[Attempt, TaskEvent]]) -> None:
         """Append all claims at once, and start those that won. One that lost its race is somebody else's now."""
-        appends = [
-            self._log.append(attempt.stream, attempt.task.version + 1, event, namespace=attempt.namespace) for attempt, event in claims
-        ]
+        appends = [self._log.append(attempt.stream, attempt.task.version + 1, event, namespace=attempt.namespace) for attempt, event in claims]
         if appends:
             await asyncio.wait(appends)
         errors = []

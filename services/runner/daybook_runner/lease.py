@@ -41,15 +41,11 @@ class Lease:
         """What proves to the log's append function who is appending."""
         return self.runner, self.secret
 
-    async def take(
-        self, event_log: Log, *, namespace: str, queues: list[str], apps: list[str], slots: int, host: str
-    ) -> None:
+    async def take(self, event_log: Log, *, namespace: str, queues: list[str], apps: list[str], slots: int, host: str) -> None:
         """Take the lease and tell who serves what."""
         self._log = event_log
         sent = asyncio.get_running_loop().time()
-        await event_log.pool.execute(
-            _SQL["take_lease"], self.runner, self.secret, namespace, queues, apps, slots, host, self._ttl
-        )
+        await event_log.pool.execute(_SQL["take_lease"], self.runner, self.secret, namespace, queues, apps, slots, host, self._ttl)
         self._good_until = sent + self._ttl.total_seconds()
 
     async def keep(self) -> None:

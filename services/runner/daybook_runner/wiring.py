@@ -1,9 +1,7 @@
 """Puts a runner together from its parts."""
 
-import asyncio
 import os
 import socket
-from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -34,9 +32,7 @@ log = structlog.get_logger()
 class Runner:
     """A runner process: `start` it, wait for `lost`, `stop` it."""
 
-    def __init__(
-        self, event_log: Log, bus: Bus, lease: Lease, intake: Intake, executors: Executors, duties: Duties
-    ) -> None:
+    def __init__(self, event_log: Log, bus: Bus, lease: Lease, intake: Intake, executors: Executors, duties: Duties) -> None:
         self.log = event_log
         self.bus = bus
         self.lease = lease
@@ -45,14 +41,10 @@ class Runner:
         self._duties = duties
 
     @classmethod
-    async def open(
-        cls, settings: Settings, definitions: dict[str, Definition], *, queues: tuple[str, ...], slots: int
-    ) -> "Runner":
+    async def open(cls, settings: Settings, definitions: dict[str, Definition], *, queues: tuple[str, ...], slots: int) -> "Runner":
         """Take a lease, announce the apps, and prepare the duties."""
         lease = Lease(ttl_seconds=settings.lease_ttl_seconds, renew_seconds=settings.lease_renew_seconds)
-        event_log = await Log.open(
-            require_database(settings), "runner", credentials=lease.credentials, pool_size=4, writers=2
-        )
+        event_log = await Log.open(require_database(settings), "runner", credentials=lease.credentials, pool_size=4, writers=2)
         await lease.take(
             event_log,
             namespace=settings.namespace,
@@ -65,7 +57,7 @@ class Runner:
         for definition in definitions.values():
             await _publish(event_log, definition, settings.namespace, lease.runner)
         bus = Bus(settings.nats_url, f"daybook-runner {lease.runner}", queues=queues)
-        event_log.on_commit(_poke_soon(bus))
+        event_log.on_commit(bus.poke)
         output, executors = Output(bus), Executors(http_allow=settings.http_allow)
         await executors.prepare(definitions.values())
         attempts = Attempts(event_log, output, executors, lease.runner)
@@ -118,21 +110,8 @@ async def _publish(event_log: Log, definition: Definition, namespace: str, runne
         if isinstance(latest, AppPublished) and latest.version == definition.version:
             return
         try:
-            await event_log.append(
-                stream, len(recorded) + 1, definition.published(f"runner:{runner}"), namespace=namespace
-            )
+            await event_log.append(stream, len(recorded) + 1, definition.published(f"runner:{runner}"), namespace=namespace)
         except Conflict:
             continue
         log.info("app.published", app=definition.app, version=definition.version)
         return
-
-
-def _poke_soon(bus: Bus) -> Callable[[], None]:
-    pending: set[asyncio.Task[None]] = set()
-
-    def poke() -> None:
-        task = asyncio.create_task(bus.poke())
-        pending.add(task)
-        task.add_done_callback(pending.discard)
-
-    return poke

@@ -164,9 +164,7 @@ class Dispatcher:
         again = [
             recorded.stream
             for recorded in events
-            if isinstance(recorded.event, TaskEvent)
-            and not isinstance(recorded.event, TaskSubmitted)
-            and status_after(recorded.event) is Status.QUEUED
+            if isinstance(recorded.event, TaskEvent) and not isinstance(recorded.event, TaskSubmitted) and status_after(recorded.event) is Status.QUEUED
         ]
         if not again:
             return {}

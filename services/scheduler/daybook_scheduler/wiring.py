@@ -3,10 +3,8 @@
 from functools import partial
 
 import structlog
-from nats.aio.msg import Msg
 
-from daybook import ids
-from daybook.bus import subjects
+from daybook import ids, waking
 from daybook.bus.jetstream import Bus
 from daybook.lifecycle import Duties
 from daybook.log.connections import Connection, connect
@@ -46,13 +44,8 @@ class Scheduler:
         holder = ids.spell("run", ids.new_id())
         dispatcher, timers = Dispatcher(event_log, bus), Timers(event_log)
 
-        async def poked(_: Msg) -> None:
-            reader.wake()
-
-        bus.on_message(subjects.POKE, poked)
-        follow = partial(
-            Follower, log=event_log, reader=reader, connect=connect_follower, holder=holder, save_every_seconds=1.0
-        )
+        waking.wire(event_log, reader, bus)
+        follow = partial(Follower, log=event_log, reader=reader, connect=connect_follower, holder=holder, save_every_seconds=1.0)
         dispatching = follow("dispatcher", dispatcher)
 
         async def dispatch() -> None:
@@ -61,8 +54,6 @@ class Scheduler:
             finally:
                 dispatcher.rest()
 
-        # A task that has become due need not wait for the next poll.
-        event_log.on_commit(reader.wake)
         duties = Duties()
         duties.add("bus", bus.run)
         duties.add("timer", follow("timer", TimerProjection(), on_applied=timers.wake).run)

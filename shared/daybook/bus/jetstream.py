@@ -36,6 +36,7 @@ class Bus:
         self._ready = asyncio.Event()
         self._look = asyncio.Event()
         self._last_said = ""
+        self._poking: set[asyncio.Task[None]] = set()
         self._made_at: tuple[datetime, ...] = ()
         self.losses = 0
         """Rises whenever what was published before may be gone: after a reconnection, and when streams were made anew."""
@@ -59,10 +60,12 @@ class Bus:
         """Have `callback` called for each message on a subject, from the first connection on. Call before `run`."""
         self._subscriptions.append((subject, callback))
 
-    async def poke(self) -> None:
-        """Tell everyone that the log grew, if that can be told."""
-        if self._connection is not None and self._connection.is_connected:
-            await self._connection.publish(subjects.POKE)
+    def poke(self) -> None:
+        """Tell everyone that the log grew, if that can be told, without waiting for it."""
+        if self.is_connected and self._connection is not None:
+            poking = asyncio.create_task(self._connection.publish(subjects.POKE))
+            self._poking.add(poking)
+            poking.add_done_callback(self._poking.discard)
 
     async def run(self) -> None:
         """Connect, keep streams and consumers in being, for ever. An error of NATS ends the duty; its supervisor starts it again."""

@@ -139,15 +139,7 @@ class TokenRevoked(Event, frozen=True, kw_only=True, omit_defaults=True, tag="to
 
 
 AnyTaskEvent: TypeAlias = (
-    TaskSubmitted
-    | TaskRescheduled
-    | TaskDue
-    | TaskStarted
-    | TaskReleased
-    | TaskSucceeded
-    | TaskFailed
-    | TaskCancelRequested
-    | TaskCancelled
+    TaskSubmitted | TaskRescheduled | TaskDue | TaskStarted | TaskReleased | TaskSucceeded | TaskFailed | TaskCancelRequested | TaskCancelled
 )
 AnyEvent: TypeAlias = AnyTaskEvent | AppPublished | TokenIssued | TokenRevoked
 

@@ -20,9 +20,7 @@ INLINE_LIMIT_BYTES: Final = 8192
 _SALT_BYTES: Final = 16
 
 _ENCODER: Final = msgspec.json.Encoder()
-_DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {
-    kind_of(event): msgspec.json.Decoder(event) for event in TASK_EVENTS + OTHER_EVENTS
-}
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {kind_of(event): msgspec.json.Decoder(event) for event in TASK_EVENTS + OTHER_EVENTS}
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):

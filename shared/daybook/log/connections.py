@@ -102,5 +102,3 @@ def _versioned(value: bytes) -> bytes:
 
 def _unversioned(value: bytes) -> bytes:
     return bytes(value[1:])
-
-

@@ -69,9 +69,7 @@ class Digestion:
             await finish()
         return True
 
-    async def retry_parked(
-        self, connection: Connection, load: Callable[[UUID], Awaitable[list[Recorded]]], finish: Callable[[], Awaitable[None]]
-    ) -> None:
+    async def retry_parked(self, connection: Connection, load: Callable[[UUID], Awaitable[list[Recorded]]], finish: Callable[[], Awaitable[None]]) -> None:
         """Try what is parked again: all that `load` gives of a stream, from its beginning. What can be digested now is
         no longer parked."""
         self._parked = {row["stream"] for row in await connection.fetch(_SQL["parked"], self._follower)}

@@ -35,9 +35,7 @@ class Log:
         self._pool: Pool | None = None
 
     @classmethod
-    async def open(
-        cls, url: str, role: Role, *, credentials: tuple[str, ...] = (), pool_size: int = 4, writers: int = 2
-    ) -> "Log":
+    async def open(cls, url: str, role: Role, *, credentials: tuple[str, ...] = (), pool_size: int = 4, writers: int = 2) -> "Log":
         """Connect as `role`. `credentials` is a runner's id and its lease's secret."""
         log = cls(url, role, credentials, writers)
         log._pool = await connect_pool(url, log.database_role, size=pool_size)
@@ -69,14 +67,10 @@ class Log:
         if self.writer is not None:
             self.writer.on_commit = callback
 
-    def append(
-        self, stream: UUID, version: int, event: Event, *, namespace: str, payload: bytes | None = None
-    ) -> "asyncio.Future[Appended]":
+    def append(self, stream: UUID, version: int, event: Event, *, namespace: str, payload: bytes | None = None) -> "asyncio.Future[Appended]":
         """Append `event` as `version` of its stream. Raises `Conflict` when that version is taken, `LogUnavailable` when the database stays away."""
         assert self.writer is not None, "this role does not append"
-        return self.writer.append(
-            Append(stream, version, ids.new_id(), kind_of(event), namespace, codec.encode(event), payload)
-        )
+        return self.writer.append(Append(stream, version, ids.new_id(), kind_of(event), namespace, codec.encode(event), payload))
 
     async def load(self, stream: UUID) -> list[Recorded]:
         """All events of a stream, with payloads, in order; empty when there is no such stream."""

@@ -45,9 +45,7 @@ log = structlog.get_logger()
 class Writer:
     """Appends through one SQL function (`statement`, called with `credentials` after the rows) on `connections` connections of its own."""
 
-    def __init__(
-        self, connect: Callable[[], Awaitable[Connection]], statement: str, credentials: tuple[str, ...] = (), *, connections: int = 2
-    ) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], statement: str, credentials: tuple[str, ...] = (), *, connections: int = 2) -> None:
         self._statement = _SQL[statement]
         self._credentials = credentials
         self._waiting: deque[_Waiting] = deque()

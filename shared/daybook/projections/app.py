@@ -22,7 +22,5 @@ class AppProjection:
             if isinstance(recorded.event, AppPublished):
                 published = True
                 manifest = msgspec.json.encode(recorded.event)
-                await connection.execute(
-                    _SQL["put_app"], recorded.stream, recorded.version, recorded.namespace, recorded.event.app, recorded.at, manifest
-                )
+                await connection.execute(_SQL["put_app"], recorded.stream, recorded.version, recorded.namespace, recorded.event.app, recorded.at, manifest)
         return published

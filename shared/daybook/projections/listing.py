@@ -69,9 +69,7 @@ class BadCursor(Exception):
     """The cursor is not one that this list with this filter gave out."""
 
 
-async def list_tasks(
-    source: Connection | Pool, wanted: TaskFilter, *, limit: int, cursor: str | None
-) -> tuple[list[ListedTask], str | None]:
+async def list_tasks(source: Connection | Pool, wanted: TaskFilter, *, limit: int, cursor: str | None) -> tuple[list[ListedTask], str | None]:
     """A page of tasks and the cursor of the next one (None at the end). Raises `BadCursor`."""
     key = None if cursor is None else _parse(cursor, wanted)
     if key is not None:
