@@ -26,6 +26,7 @@ class Duties:
     def __init__(self) -> None:
         self._duties: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
 
     def add(self, name: str, duty: Callable[[], Awaitable[None]]) -> None:
         """Add a duty by name; `duty()` is called anew for each start."""
@@ -33,14 +34,32 @@ class Duties:
 
     def start(self) -> None:
         """Start them all."""
-        self._tasks = [asyncio.create_task(_keep_running(name, duty), name=name) for name, duty in self._duties]
+        self._stopping = False
+        self._tasks = [asyncio.create_task(self._keep_running(name, duty), name=name) for name, duty in self._duties]
 
     async def stop(self) -> None:
         """Cancel them all and wait until they are gone."""
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+
+    async def _keep_running(self, name: str, duty: Callable[[], Awaitable[None]]) -> None:
+        loop = asyncio.get_running_loop()
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._stopping:  # a duty may answer its cancellation with another error
+            started = loop.time()
+            try:
+                await duty()
+                return
+            except Exception as error:
+                if loop.time() - started > _HEALTHY_SECONDS:
+                    pause = _FIRST_PAUSE_SECONDS
+                log.warning("duty.crashed", duty=name, error=f"{type(error).__name__}: {error}", again_in_seconds=pause)
+                log.debug("duty.crash_traced", duty=name, exc_info=True)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
 def settle_memory() -> None:
@@ -61,20 +80,3 @@ async def until_signal() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()
-
-
-async def _keep_running(name: str, duty: Callable[[], Awaitable[None]]) -> None:
-    loop = asyncio.get_running_loop()
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        started = loop.time()
-        try:
-            await duty()
-            return
-        except Exception as error:
-            if loop.time() - started > _HEALTHY_SECONDS:
-                pause = _FIRST_PAUSE_SECONDS
-            log.warning("duty.crashed", duty=name, error=f"{type(error).__name__}: {error}", again_in_seconds=pause)
-            log.debug("duty.crash_traced", duty=name, exc_info=True)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

@@ -15,6 +15,7 @@ import structlog
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.api.apps import Gate, app, gates
+from tests.api.bad import STRICT
 from tests.services import Services, fresh_database, running_services
 
 from daybook.settings import Settings
@@ -61,3 +62,12 @@ def gate() -> Iterator[Gate]:
     gates[made.name] = made
     yield made
     made.opened.set()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def strict(services: Services) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client in a namespace where nothing else happens, so that every new event would be seen."""
+    for definition in app.definitions.values():
+        await services.announce(definition.published("a test"), STRICT)
+    async with services.client(await services.token("ann", namespace=STRICT)) as connected:
+        yield connected

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -11,6 +12,7 @@ from tests.api.apps import app
 from tests.services import Services, serving_api
 
 from daybook import clock
+from daybook.log.envelope import Recorded
 from daybook.testing import eventually
 
 SCHEDULED = {"app": "t.echo", "delay": "1h"}
@@ -148,6 +150,25 @@ async def test_a_revoked_token_is_worth_nothing_anywhere(services: Services, peo
     assert (await _ask(services, people.ann, ("GET", "/v1/tasks"), task)).status_code == 200
 
 
+async def test_a_token_that_is_revoked_while_it_is_read_is_not_remembered(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is read, then the token is revoked and everybody has heard of it, and only then does the reader go on."""
+    token = await services.token("ann", namespace="here")
+    access, log = services.api.gateway.access, services.api.gateway.log
+    load = log.load
+
+    async def slow_load(stream: UUID) -> list[Recorded]:
+        recorded = await load(stream)
+        heard = access._revocations
+        await services.revoke(token)
+        await eventually(lambda: access._revocations > heard)
+        return recorded
+
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "load", slow_load)
+        assert (await _ask(services, token, ("GET", "/v1/apps"), "")).status_code == 200
+    assert (await _ask(services, token, ("GET", "/v1/apps"), "")).status_code == 401
+
+
 @pytest.mark.parametrize("key", WITH_TOKEN, ids=" ".join)
 async def test_a_token_does_what_its_scopes_say(services: Services, people: People, key: tuple[str, str]) -> None:
     task = await _task_of(services, people.ann)
@@ -181,12 +202,12 @@ async def test_a_backend_acts_for_its_users_and_others_do_not(services: Services
 
 async def test_a_task_submitted_for_somebody_is_theirs(services: Services, people: People) -> None:
     async with services.client(people.backend) as backend:
-        answer = await backend.post("/v1/tasks", json=SCHEDULED, headers={"Daybook-Owner": "Zoë".encode()})
+        answer = await backend.post("/v1/tasks", json=SCHEDULED, headers={b"Daybook-Owner": "Zoë".encode()})
         assert (answer.status_code, answer.json()["owner"]) == (202, "Zoë")
         own = await backend.post("/v1/tasks", json=SCHEDULED, headers={"Daybook-Owner": "backend"})
         assert own.json()["owner"] == "backend"
         for bad in (b"", b"x" * 129, b"a\tb", b"\xff", "\x80".encode()):
-            assert (await backend.post("/v1/tasks", json=SCHEDULED, headers={"Daybook-Owner": bad})).status_code == 400, bad
+            assert (await backend.post("/v1/tasks", json=SCHEDULED, headers={b"Daybook-Owner": bad})).status_code == 400, bad
     async with services.client(await services.token("Zoë", namespace="here")) as zoe:
         assert (await zoe.get(answer.headers["Location"])).status_code == 200
 

@@ -188,9 +188,11 @@ async def test_reading_ones_writes_fails_when_nobody_projects(services: Services
 
 
 async def test_a_second_api_reads_what_was_written_to_the_first(services: Services, client: httpx2.AsyncClient) -> None:
-    async with serving_api(services.settings) as other:
-        async with httpx2.AsyncClient(base_url=other.url, headers=client.headers, trust_env=False, verify=False) as elsewhere:
-            submitted = await client.post("/v1/tasks", json={"app": "t.echo", "delay": "1h"})
-            listed = await elsewhere.get("/v1/tasks", headers={"Daybook-Position": submitted.headers["Daybook-Position"]})
-            assert [task["id"] for task in listed.json()["items"]] == [submitted.json()["id"]]
-            assert (await elsewhere.get(submitted.headers["Location"])).headers["ETag"] == '"1"'
+    async with (
+        serving_api(services.settings) as other,
+        httpx2.AsyncClient(base_url=other.url, headers=client.headers, trust_env=False, verify=False) as elsewhere,
+    ):
+        submitted = await client.post("/v1/tasks", json={"app": "t.echo", "delay": "1h"})
+        listed = await elsewhere.get("/v1/tasks", headers={"Daybook-Position": submitted.headers["Daybook-Position"]})
+        assert [task["id"] for task in listed.json()["items"]] == [submitted.json()["id"]]
+        assert (await elsewhere.get(submitted.headers["Location"])).headers["ETag"] == '"1"'

@@ -93,7 +93,8 @@ async def _tasks_of_all_kinds(client: httpx2.AsyncClient, gate: Gate) -> list[st
         ({"app": "t.raw"}, finished),
         ({"app": "t.fails", "input": {"message": "no luck"}}, finished),
         ({"app": "t.gated", "input": {"gate": gate.name}}, {}),
-        *[({"app": "t.echo", "delay": "1h"}, {})] * 3,
+        ({"app": "t.echo", "delay": "1h"}, {}),
+        ({"app": "t.echo", "delay": "2h"}, {}),
         ({"app": "t.echo", "queue": "nobody"}, {}),
     ]
     return [(await client.post("/v1/tasks", json=body, headers=headers)).json()["id"] for body, headers in bodies]

@@ -85,9 +85,10 @@ async def fragile(folder: Path, nats_url: str) -> AsyncIterator[Fragile]:
         url = server.url("postgres")
         await migrate(url)
         token = await issue_token(url, "default", "ann", ("submit", "read"), "for a test", None)
-        async with serving_api(Settings(database_url=url, nats_url=nats_url)) as served, httpx2.AsyncClient(
-            base_url=served.url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False, verify=False
-        ) as client:
+        async with (
+            serving_api(Settings(database_url=url, nats_url=nats_url)) as served,
+            httpx2.AsyncClient(base_url=served.url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False, verify=False) as client,
+        ):
             assert (await client.get("/v1/tasks")).status_code == 200
             yield Fragile(served, server, client)
     finally:

@@ -120,7 +120,7 @@ async def test_a_task_that_waits_has_not_begun(client: httpx2.AsyncClient, gate:
     from daybook.domain.commands import Release
     from daybook.domain.events import Content, TaskReleased, TaskStarted, TaskSubmitted
     from daybook.testing import given
-    from daybook_api.schemas import task_view
+    from daybook_api.views import task_view
 
     submitted = TaskSubmitted(owner="ann", app="t.echo", app_version="1", input=Content(digest="d", size_bytes=2))
     story = given(submitted, TaskStarted(attempt=1, runner="run_1")).when(Release(actor="run_1", attempt=1)).then(TaskReleased(attempt=1, actor="run_1"))

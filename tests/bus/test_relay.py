@@ -161,6 +161,19 @@ async def test_nothing_overtakes_a_fact_that_was_not_stored(relaying: Relaying, 
     assert (versions(await told(js), task), versions(await told(js), other)) == ([1, 2, 3], [1, 2])
 
 
+async def test_a_fact_that_was_not_stored_is_missed_whoever_comes_after_it(relaying: Relaying, js: JetStreamContext) -> None:
+    await submit(relaying.log)
+    await relaying.tell()
+    facts = next(each for each in topology.STREAMS if each.name == topology.FACTS)
+    await js.update_stream(facts.evolve(max_msg_size=2000))
+    task, other = await submit(relaying.log, labels={"long": "x" * 2000}), await submit(relaying.log)
+    with pytest.raises(APIError, match="exceeds maximum"):
+        await relaying.tell()
+    await js.update_stream(facts)
+    await relaying.tell()
+    assert (versions(await told(js), task), versions(await told(js), other)) == ([1], [1])
+
+
 async def test_a_deleted_stream_is_made_at_once_and_the_page_told_again(relaying: Relaying, js: JetStreamContext) -> None:
     first = await submit(relaying.log)
     await relaying.tell()

@@ -39,7 +39,7 @@ async def test_a_function_of_the_owner_uses_no_type_of_its_caller(role: str, url
         await caller.execute(f"SELECT log.append_api({ROW.format(**row._asdict() | {'data': row.data.decode()})})")
     else:
         row = append_of(task.stream, 2, started("r1"))
-        await caller.execute("SELECT daybook.take_lease('r1', 'secret', 'default', '{}', '{}', 1, 'host', interval '1 minute')")
+        await caller.execute("SELECT daybook.take_lease('r1', 'secret', 'default', '{default}', '{}', 1, 'host', interval '1 minute')")
         await caller.execute("SELECT daybook.renew_lease('r1', 'secret', interval '1 minute')")
         await caller.execute(f"SELECT log.append_runner('r1', 'secret', {ROW.format(**row._asdict() | {'data': row.data.decode()})})")
     await caller.close()

@@ -36,7 +36,9 @@ async def test_a_duty_that_returns_is_done_and_leaves_the_loop_to_others() -> No
     starts: list[str] = []
 
     async def duty() -> None:
-        starts.append("once")  # it never waits: started again and again, it would let nobody else run
+        starts.append("once")
+        if len(starts) > 1:
+            raise AssertionError("it never waits: started again and again, it would let nobody else run")
 
     duties = Duties()
     duties.add("brief", duty)

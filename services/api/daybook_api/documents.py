@@ -32,8 +32,8 @@ _DESCRIPTIONS: Final = {
     503: "Cannot do its work now.",
 }
 _STREAM: Final = (
-    "Server-sent events: `snapshot` first, then one event for each later fact (`task.running` …) and for what the attempt says (`progress`, `log`, `chunk`, `action`), "
-    "`heartbeat` in silence, and `end`."
+    "Server-sent events: `snapshot` first, then one event for each later fact (`task.running` …) and for what the attempt says "
+    "(`progress`, `log`, `chunk`, `action`), `gap` where some of that was lost, `heartbeat` in silence, and `end`."
 )
 _RUN_AT: Final = {"required": ["run_at"], "properties": {"run_at": {"type": "string"}}}
 _DELAY: Final = {"required": ["delay"], "properties": {"delay": {"type": ["string", "number"]}}}

@@ -30,8 +30,9 @@ from .auth import Access
 from .catalogue import Catalogue
 from .hub import Hub
 from .problems import of_refusal
-from .schemas import ErrorView, TaskView, attempts_of, task_view
+from .schemas import ErrorView, TaskView
 from .submission import Submission
+from .views import attempts_of, task_view
 
 Permission: TypeAlias = Callable[[list[Recorded], Task], Refusal | None]
 

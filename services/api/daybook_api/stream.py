@@ -29,7 +29,7 @@ from daybook.relay import verb_of
 from .gateway import Found, Gateway
 from .hub import Watch
 from .live import Live, Place, Word
-from .schemas import event_view
+from .views import event_view
 
 _PATIENCE_SECONDS: Final = 3600.0
 _RETRY_MILLISECONDS: Final = 1000

@@ -11,6 +11,7 @@ from daybook.log.connections import Connection, connect
 from daybook.log.followers import Follower
 from daybook.log.postgres import Log
 from daybook.log.reader import LogReader
+from daybook.projections.timer import FOLLOWER as TIMER
 from daybook.projections.timer import TimerProjection
 from daybook.settings import Settings, require_database
 
@@ -56,7 +57,7 @@ class Scheduler:
 
         duties = Duties()
         duties.add("bus", bus.run)
-        duties.add("timer", follow("timer", TimerProjection(), on_applied=timers.wake).run)
+        duties.add(TIMER, follow(TIMER, TimerProjection(), on_applied=timers.wake).run)
         duties.add("dispatcher", dispatch)
         duties.add("timers", timers.run)
         duties.add("pump", dispatcher.pump)

@@ -1,7 +1,8 @@
 """Every subject there is, and the only functions that make one.
 
 User text never becomes a subject token unchecked: an owner or app name that is not already made of harmless characters
-is replaced by a digest of itself. Two different names never share a token.
+is replaced by a digest of itself. Two owners never share a token, since permissions hang on it; two apps may (`a.b` and
+`a-b`), and the id that follows tells their tasks apart.
 """
 
 import re

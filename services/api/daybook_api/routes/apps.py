@@ -12,7 +12,8 @@ from daybook.log.sql import statements
 from ..gateway import Gateway, answer
 from ..problems import Problem
 from ..requests import HttpRequest, query
-from ..schemas import AppList, app_view
+from ..schemas import AppList
+from ..views import app_view
 
 _SQL: Final = statements("daybook.projections")
 

@@ -22,7 +22,8 @@ from daybook.projections.projector import FOLLOWER, has_passed
 from ..gateway import Gateway, answer
 from ..problems import Problem
 from ..requests import HttpRequest, query, refused
-from ..schemas import TaskList, summary
+from ..schemas import TaskList
+from ..views import summary
 
 _FILTERS: Final = frozenset({"status", "app", "owner", "queue", "since", "until", "limit", "cursor"})
 _REPEATABLE: Final = frozenset({"label"})

@@ -17,8 +17,9 @@ from .. import bodies
 from ..gateway import Gateway, answer, written
 from ..problems import Problem, new_request_id, of_exception, tell
 from ..requests import HttpRequest, media_type, preferred_wait, query
-from ..schemas import BatchItem, BatchOutcome, BatchOutcomes, task_view
+from ..schemas import BatchItem, BatchOutcome, BatchOutcomes
 from ..submission import Accepted, Begun, Prepared, decode_request
+from ..views import task_view
 
 _MOST_ITEMS: Final = 10_000
 _BODY_BYTES: Final = 1024 * 1024

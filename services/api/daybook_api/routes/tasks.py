@@ -20,9 +20,10 @@ from .. import bodies
 from ..gateway import Found, Gateway, answer, written
 from ..problems import Problem, Spot, not_a_result, of_refusal
 from ..requests import HttpRequest, accepts, if_match, media_type, preferred_wait, query
-from ..schemas import CancelRequest, EventList, RescheduleRequest, event_view
+from ..schemas import CancelRequest, EventList, RescheduleRequest
 from ..stream import TaskStream
 from ..submission import run_time
+from ..views import event_view
 
 _JSON: Final = "application/json"
 _CANCEL: Final = msgspec.json.Decoder(CancelRequest)
