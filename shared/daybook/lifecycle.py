@@ -58,7 +58,7 @@ class Duties:
                     pause = _FIRST_PAUSE_SECONDS
                 log.warning("duty.crashed", duty=name, error=f"{type(error).__name__}: {error}", again_in_seconds=pause)
                 log.debug("duty.crash_traced", duty=name, exc_info=True)
-                await asyncio.sleep(pause)
+                await asyncio.sleep(0 if self._stopping else pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
