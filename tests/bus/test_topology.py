@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
+import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
+from tests.bus.parts import running_bus
 
-from daybook.bus import topology
+from daybook.bus import jetstream, topology
 from daybook.bus.jetstream import Bus
 from daybook.testing import eventually
 from daybook_local.nats import EmbeddedNats
@@ -40,28 +44,28 @@ async def test_what_an_operator_changed_stays(js: JetStreamContext) -> None:
     assert (await js.stream_info(topology.FACTS)).config.max_age == 3600
 
 
-async def test_two_that_start_together_do_not_disturb_each_other(js: JetStreamContext, client: Client) -> None:
-    import asyncio
-
+async def test_some_that_start_together_do_not_disturb_each_other(js: JetStreamContext, client: Client) -> None:
     answers = await asyncio.gather(*(topology.ensure(client.jetstream(), ("default",)) for _ in range(8)))
     assert len({made_at for _, made_at in answers}) == 1
 
 
-async def test_a_running_bus_makes_what_somebody_deletes(bus: Bus, js: JetStreamContext) -> None:
-    losses = bus.losses
-    await js.delete_stream(topology.FACTS)
-    await js.delete_consumer(topology.WORK, "work-default")
+async def test_a_running_bus_makes_what_somebody_deletes(nats_server: EmbeddedNats, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jetstream, "_HEAL_SECONDS", 0.2)
+    async with running_bus(nats_server.url) as bus:
+        losses = bus.losses
+        await js.delete_stream(topology.FACTS)
+        await js.delete_consumer(topology.WORK, "work-default")
 
-    async def is_whole() -> bool:
-        try:
-            await js.stream_info(topology.FACTS)
-            await js.consumer_info(topology.WORK, "work-default")
-        except NotFoundError:
-            return False
-        return True
+        async def is_whole() -> bool:
+            try:
+                await js.stream_info(topology.FACTS)
+                await js.consumer_info(topology.WORK, "work-default")
+            except NotFoundError:
+                return False
+            return True
 
-    await eventually(is_whole, 10)
-    assert bus.losses > losses
+        await eventually(is_whole)
+        await eventually(lambda: bus.losses > losses)
 
 
 async def test_facts_are_kept_for_a_day_and_doorbells_in_memory_only(bus: Bus, js: JetStreamContext, nats_server: EmbeddedNats) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest_asyncio
 from tests.e2e.checks import all_end, facts_are_told, read_model_is_fold
-from tests.e2e.house import House, Load, furnished, open_house
+from tests.e2e.house import ApiService, House, Load, furnished, open_house
 
 from daybook.domain.status import Status
 from daybook.log.migrate import migrate
@@ -45,7 +45,7 @@ async def test_an_outage_is_told_and_then_everything_goes_on_by_itself(own_postg
         await eventually(lambda: house.gate.left.keys() == held)
         assert await api.status() == 503
         own_postgres.start()
-        await eventually(lambda: answers(house, 200), 10)
+        await eventually(lambda: api_is(api, 200), 10)
         accepted = {delayed, await waiting, *await asyncio.gather(*(api.accepted() for _ in range(20)))}
         tasks = await all_end(house.database_url, held | accepted)
         assert {(task.status, task.attempt) for task in tasks.values()} == {(Status.SUCCESS, 1)}
@@ -68,6 +68,8 @@ async def test_backends_terminated_again_and_again_under_load(house: House, post
         async with loaded:
             for _ in range(20):
                 await loaded.goes_on(10)
+                answers = await asyncio.gather(api.client.get("/v1/tasks"), api.client.get(f"/v1/tasks/{next(iter(delayed))}"), api.client.get("/readyz"))
+                assert {answer.status_code for answer in answers} <= {200, 503}
                 killed += await killer.fetchval(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'", database
                 )
@@ -84,6 +86,5 @@ async def test_backends_terminated_again_and_again_under_load(house: House, post
     await read_model_is_fold(house.database_url)
 
 
-async def answers(house: House, status: int) -> bool:
-    api = house.services[0]
-    return bool(await api.status() == status)  # type: ignore[attr-defined]
+async def api_is(api: ApiService, status: int) -> bool:
+    return await api.status() == status

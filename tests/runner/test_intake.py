@@ -96,7 +96,7 @@ async def test_a_runner_that_ends_hands_back_what_it_is_just_claiming(workshop: 
         async with claims_blocked(database_url, task):
             await workshop.ring(task)
             await somebody_waits(database_url)
-            ending = asyncio.create_task(runner.intake.drain(1.0))
+            ending = asyncio.create_task(runner.intake.drain(0.3))
             await asyncio.sleep(0)
         await ending
         await workshop.becomes(task, "submitted", "started", "released")
@@ -107,7 +107,7 @@ async def test_a_draining_runner_takes_nothing_more(workshop: Workshop) -> None:
     async with workshop.runner() as runner:
         held = await workshop.accept()
         await workshop.bench.holds(held)
-        ending = asyncio.create_task(runner.intake.drain(1.0))
+        ending = asyncio.create_task(runner.intake.drain(0.3))
         await asyncio.sleep(0)
         await workshop.ring(late)
         workshop.bench.let_go(held)

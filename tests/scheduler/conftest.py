@@ -7,10 +7,20 @@ import pytest_asyncio
 from tests.bus.parts import open_log
 from tests.scheduler.bells import Bells
 
+from daybook.log import reader
 from daybook.log.connections import Connection, connect
 from daybook.log.postgres import Log
 from daybook.settings import Settings
 from daybook_local.nats import EmbeddedNats
+from daybook_scheduler import dispatcher
+
+
+@pytest.fixture(autouse=True)
+def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody pokes here, so everybody looks often; and the dispatcher rings again only where a test wants that."""
+    monkeypatch.setattr(reader, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(dispatcher, "_PUMP_SECONDS", 0.02)
+    monkeypatch.setattr(dispatcher, "_RING_AGAIN_SECONDS", 60.0)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

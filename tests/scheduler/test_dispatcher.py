@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import pytest
 from tests.bus.parts import open_log, submit
 from tests.scheduler.bells import Bells, paper_runner
 from tests.services import running_scheduler
 
 from daybook import clock
-from daybook.bus import topology
+from daybook.bus import jetstream, topology
 from daybook.domain.events import TaskCancelled, TaskDue
 from daybook.log.postgres import Log
 from daybook.projections.projector import rebuild
 from daybook.settings import Settings
 from daybook.testing import eventually
 from daybook_local.nats import EmbeddedNats
+from daybook_scheduler import dispatcher
 
 
 async def test_it_rings_by_priority_then_age_and_never_far_ahead(settings: Settings, log: Log, bells: Bells) -> None:
@@ -32,7 +34,8 @@ async def test_it_rings_by_priority_then_age_and_never_far_ahead(settings: Setti
         await bells.ring_for([*in_order[:5], urgent, in_order[5]])
 
 
-async def test_a_bell_that_nobody_answered_rings_again(settings: Settings, log: Log, bells: Bells) -> None:
+async def test_a_bell_that_nobody_answered_rings_again(settings: Settings, log: Log, bells: Bells, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "_RING_AGAIN_SECONDS", 0.5)
     async with running_scheduler(settings), paper_runner(settings.database_url, slots=4) as runner:
         answered, unanswered = await submit(log), await submit(log)
         await bells.ring_for([answered, unanswered])
@@ -40,18 +43,20 @@ async def test_a_bell_that_nobody_answered_rings_again(settings: Settings, log: 
         await bells.ring_for([answered, unanswered, unanswered])
 
 
-async def test_lost_bells_ring_again_as_soon_as_the_loss_is_known(settings: Settings, log: Log, bells: Bells, nats_server: EmbeddedNats) -> None:
+async def test_lost_bells_ring_again_as_soon_as_the_loss_is_known(
+    settings: Settings, log: Log, bells: Bells, nats_server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jetstream, "_HEAL_SECONDS", 0.2)
     async with running_scheduler(settings), paper_runner(settings.database_url, slots=4):
         tasks = [await submit(log) for _ in range(3)]
-        # Rung twice, so that the third bell would be four seconds away.
-        await eventually(lambda: has_rung(bells, 2 * len(tasks)), 5)
+        await bells.ring_for(tasks)
         nats_server.kill()
         nats_server.start()
-        await bells.ring_for(tasks, timeout_seconds=2.5)
+        await bells.ring_for(tasks)
         async with bells.jetstream() as js:
             await js.delete_stream(topology.WORK)
             await topology.ensure(js, ("default",))
-        await bells.ring_for(tasks, timeout_seconds=5)
+        await bells.ring_for(tasks)
 
 
 async def test_what_is_cancelled_is_not_rung(settings: Settings, log: Log, bells: Bells) -> None:

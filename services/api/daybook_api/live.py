@@ -65,24 +65,33 @@ class Live:
         self._subject = subject
         self._stirred = stirred
         self._subscription: Subscription | None = None
+        self._joining: asyncio.Task[None] | None = None
         self._stored: deque[Word] = deque()
         self._heard: deque[Word] = deque()
         self._sequence = 0
         self._must_read = True
 
     async def __aenter__(self) -> Self:
+        self._joining = asyncio.create_task(self._join())
         if self._bus.is_connected:
-            try:
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    connection = await self._bus.connected()
-                    self._subscription = await connection.subscribe(self._subject, cb=self._hear)
-            except (nats.errors.Error, TimeoutError):
-                pass  # the words that are stored can still be read at the end
+            await asyncio.wait({self._joining}, timeout=_PATIENCE_SECONDS)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._joining is not None:
+            self._joining.cancel()
         if self._subscription is not None:
             _unsubscribe(self._subscription)
+
+    async def _join(self) -> None:
+        """Begin to hear, as soon as NATS is there: a process that has just started serves before it is."""
+        connection = await self._bus.connected()
+        try:
+            self._subscription = await connection.subscribe(self._subject, cb=self._hear)
+        except nats.errors.Error:
+            return  # closing; what is stored can still be read at the end
+        self._must_read = True
+        self._stirred.set()
 
     async def catch_up(self, after: Place) -> None:
         """Make sure that everything that was said by now is told, if it is later than `after`: not all of it need have been heard."""
