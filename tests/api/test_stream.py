@@ -10,6 +10,7 @@ from tests.api.apps import Gate, app
 from tests.services import Frame, Services, running_runner, running_scheduler, serving_api, watching
 
 from daybook.bus import subjects
+from daybook.bus.topology import LIVE
 from daybook.settings import Settings
 from daybook.testing import eventually
 from daybook_local.nats import EmbeddedNats
@@ -206,6 +207,19 @@ async def test_words_that_are_lost_are_told_as_a_gap(client: httpx2.AsyncClient,
         assert (late.id, late.data["text"]) == ("2.1.9", "late")
 
 
+async def test_words_that_were_not_heard_are_read_before_the_end_is_told(client: httpx2.AsyncClient, services: Services, gate: Gate) -> None:
+    task_id = await _submit(client, "t.speaks", gate=gate.name)
+    await gate.reached()
+    async with watching(client, task_id) as stream:
+        await stream.until("chunk")
+        nats = await services.api.gateway.bus.connected()
+        (hearing,) = [subscription for subscription in nats._subs.values() if subscription.subject.endswith(task_id)]
+        await hearing.unsubscribe()
+        await nats.flush()
+        gate.opened.set()
+        assert [frame.event for frame in await stream.until("end")] == ["progress", "task.success", "end"]
+
+
 async def test_what_is_no_word_is_passed_over(client: httpx2.AsyncClient, services: Services, owner: str, gate: Gate) -> None:
     task_id = await _submit(client, "t.speaks", gate=gate.name)
     await gate.reached()
@@ -269,6 +283,28 @@ async def test_facts_are_told_without_nats_and_words_once_it_is_back(database_ur
                 gate.opened.set()
                 frames = await stream.until("end")
                 assert [frame.event for frame in frames if frame.event not in WORDS | {"gap"}] == ["task.success", "end"]
+
+
+async def test_words_are_told_though_the_store_was_lost(database_url: str, nats_server: EmbeddedNats, gate: Gate) -> None:
+    settings = Settings(database_url=database_url, nats_url=nats_server.url)
+    async with serving_api(settings) as served, running_scheduler(settings) as scheduler, running_runner(settings, app) as runner:
+        services = Services(settings, served, scheduler, runner)
+        async with services.client(await services.token("zoe")) as client:
+            task_id = await _submit(client, "t.speaks", gate=gate.name)
+            await gate.reached()
+            async with watching(client, task_id) as stream:
+                await stream.until("chunk")
+                bus = services.api.gateway.bus
+                await (await bus.jetstream()).delete_stream(LIVE)
+                await bus.heal()
+                nats = await bus.connected()
+                for number in (6, 7):
+                    word = f'{{"type":"chunk","attempt":1,"n":{number},"text":"late"}}'
+                    await nats.publish(subjects.live("default", "zoe", "t.speaks", task_id), word.encode())
+                assert [frame.event for frame in await stream.until("chunk")] == ["gap", "chunk"]
+                assert [frame.id for frame in await stream.until("chunk")] == ["2.1.7"]
+                gate.opened.set()
+                assert [frame.event for frame in await stream.until("end")] == ["task.success", "end"]
 
 
 @pytest.fixture(autouse=True)

@@ -107,7 +107,8 @@ async def test_one_that_ran_out_is_not_renewed(database_url: str, proxy: Proxy) 
         await lease.end()
         assert await remaining(database_url, lease) < 0
         with pytest.raises(LeaseLost, match="had run out"):
-            await asyncio.wait_for(lease.keep(), 5)
+            async with asyncio.timeout(5):
+                await lease.keep()
 
 
 async def test_giving_it_up_without_a_database_is_no_error(database_url: str, proxy: Proxy) -> None:

@@ -69,6 +69,7 @@ class Live:
         self._stored: deque[Word] = deque()
         self._heard: deque[Word] = deque()
         self._sequence = 0
+        self._sought = Place()
         self._must_read = True
 
     async def __aenter__(self) -> Self:
@@ -96,9 +97,12 @@ class Live:
     async def catch_up(self, after: Place) -> None:
         """Make sure that everything that was said by now is told, if it is later than `after`: not all of it need have been heard."""
         for message in await self._ask({"last_by_subj": self._subject}, many=False):
-            word = None if "Status" in (message.headers or {}) else _parsed(message.data)
+            headers: dict[str, Any] = message.headers or {}
+            word = None if "Status" in headers else _parsed(message.data)
             if word is not None and word.place > after:
                 self._must_read = True
+                if int(headers["Nats-Sequence"]) <= self._sequence:
+                    self._sequence = 0  # the store was lost and made anew, and counts from the beginning
 
     async def words(self, after: Place, attempt: int) -> list[Word]:
         """The next words after that place, said by attempts up to `attempt`; empty when there are none now."""
@@ -114,12 +118,12 @@ class Live:
             await self._read()
 
     def _fresh(self, after: Place, attempt: int) -> list[Word]:
-        """What was heard, as far as nothing is missing in between; where something is, it has to be read from the store first."""
+        """What was heard; where something is missing before it, that is sought in the store first, once."""
         while self._heard and self._heard[0].place <= after:
             self._heard.popleft()
-        if self._heard and self._heard[0].place.attempt <= attempt and not after.leads_to(self._heard[0].place):
-            # Whatever the store has of the gap comes first. What was heard is in the store too, and need not be kept; what is in neither is lost.
-            self._heard.clear()
+        head = self._heard[0].place if self._heard else after
+        if head.attempt <= attempt and head not in (after, self._sought) and not after.leads_to(head):
+            self._sought = head
             self._must_read = True
             return []
         return _taken(self._heard, after, attempt)
