@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import UUID
 
 import httpx2
 import pytest
@@ -11,13 +10,9 @@ import pytest_asyncio
 from tests.api.apps import app
 from tests.services import ServedApi, Services, serving_api
 
-from daybook import ids
 from daybook.access import issue_token
-from daybook.domain.events import AppPublished
-from daybook.log.envelope import Recorded
 from daybook.log.migrate import migrate
 from daybook.settings import Settings
-from daybook.testing import eventually
 from daybook_local.postgres import EmbeddedPostgres
 
 
