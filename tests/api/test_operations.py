@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -10,9 +12,13 @@ import pytest_asyncio
 from tests.api.apps import app
 from tests.services import ServedApi, Services, serving_api
 
+from daybook import ids
 from daybook.access import issue_token
+from daybook.domain.events import AppPublished
+from daybook.log.envelope import Recorded
 from daybook.log.migrate import migrate
 from daybook.settings import Settings
+from daybook.testing import eventually
 from daybook_local.postgres import EmbeddedPostgres
 
 
@@ -26,8 +32,12 @@ async def test_it_says_that_it_lives_and_is_ready(services: Services) -> None:
 
 
 async def test_the_catalogue_lists_what_can_be_run(client: httpx2.AsyncClient) -> None:
-    apps = (await client.get("/v1/apps")).json()["items"]
-    assert [item["app"] for item in apps] == sorted(app.definitions)
+    async def listed() -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = (await client.get("/v1/apps")).json()["items"]
+        return items if {item["app"] for item in items} >= set(app.definitions) else []
+
+    apps = await eventually(listed)
+    assert [item["app"] for item in apps] == sorted(item["app"] for item in apps)
     order = (await client.get("/v1/apps/t.order")).json()
     assert order in apps
     assert (order["kind"], order["doc"], order["queue"], order["priority"]) == ("python", "Return a name.", "default", 3)
@@ -65,6 +75,30 @@ async def test_an_answer_names_its_request_only_where_it_went_wrong(client: http
     first, second = [await client.get("/v1/tasks/x") for _ in range(2)]
     assert first.headers["X-Request-Id"] == first.json()["request_id"] != second.json()["request_id"]
     assert "X-Request-Id" not in (await client.get("/v1/tasks")).headers
+
+
+async def test_an_app_that_changes_while_it_is_read_is_not_remembered_as_it_was(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is read, then the app is published anew and everybody has heard of it, and only then does the reader go on."""
+    versions = [AppPublished(app="changing", app_kind="python", version=str(number), actor="a test") for number in (1, 2)]
+    await services.announce(versions[0], "changing")
+    catalogue, log = services.api.gateway.catalogue, services.api.gateway.log
+    token = await services.token("ann", namespace="changing")
+    load = log.load
+
+    async def slow_load(stream: UUID) -> list[Recorded]:
+        recorded = await load(stream)
+        if stream == ids.derive_id("app", "changing", "changing"):
+            heard = catalogue._changes
+            await services.announce(versions[1], "changing", number=2)
+            await eventually(lambda: catalogue._changes > heard)
+        return recorded
+
+    async with services.client(token) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(log, "load", slow_load)
+            first = await client.post("/v1/tasks", json={"app": "changing"})
+        second = await client.post("/v1/tasks", json={"app": "changing"})
+    assert [answer.json()["app_version"] for answer in (first, second)] == ["1", "2"]
 
 
 class Fragile:

@@ -115,7 +115,9 @@ class ApiService(Service):
         super().__init__("api", f"from daybook_api.serving import serve; raise SystemExit(serve('127.0.0.1', {port}))", env, log_path)
         self.url = f"http://127.0.0.1:{port}"
         limits = httpx2.Limits(max_connections=64, max_keepalive_connections=64)
-        self.client = httpx2.AsyncClient(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False, limits=limits)
+        self.client = httpx2.AsyncClient(
+            base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False, verify=False, limits=limits
+        )
 
     async def ready(self) -> None:
         await eventually(self._is_ready, _READY_SECONDS)

@@ -7,7 +7,6 @@ from signal import SIGCONT, SIGSTOP, SIGTERM
 
 import asyncpg
 import httpx2
-import pytest
 from tests.e2e.checks import all_end, facts_are_told, read_model_is_fold, sound_tasks
 from tests.e2e.house import ApiService, House, start
 
@@ -125,7 +124,6 @@ async def test_a_frozen_api_and_a_killed_scheduler_are_replaced(house: House) ->
     assert await held(house, *FOLLOWERS) == successors
 
 
-@pytest.mark.xfail(strict=True, reason="uvicorn raises SIGTERM once more after its shutdown, which ends the process before Api.stop has run")
 async def test_an_api_that_is_asked_to_end_hands_over_at_once(house: House) -> None:
     first, second = house.add_api(), house.add_api()
     await start(first, house.add_runner())

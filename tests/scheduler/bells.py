@@ -83,6 +83,6 @@ async def paper_runner(database_url: str, *, slots: int, queues: tuple[str, ...]
     """A runner with so many free slots, for as long as this context lasts."""
     runner, secret = ids.spell("run", ids.new_id()), ids.new_secret()
     async with open_log(database_url, "runner", runner, secret) as log:
-        take = "SELECT daybook.take_lease($1, $2, 'default', $3, '{}', $4, 'paper', $5)"
+        take = "SELECT daybook.take_lease($1, $2, 'default', $3, '{hello}', $4, 'paper', $5)"
         await log.pool.execute(take, runner, secret, list(queues), slots, timedelta(minutes=1))
         yield PaperRunner(log, runner)

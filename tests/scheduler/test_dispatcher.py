@@ -34,6 +34,14 @@ async def test_it_rings_by_priority_then_age_and_never_far_ahead(settings: Setti
         await bells.ring_for([*in_order[:5], urgent, in_order[5]])
 
 
+async def test_tasks_of_an_app_that_nobody_serves_keep_no_others_waiting(settings: Settings, log: Log, bells: Bells) -> None:
+    for _ in range(5):
+        await submit(log, "nobody.serves.it", priority=1)
+    served = await submit(log)
+    async with running_scheduler(settings), paper_runner(settings.database_url, slots=1):
+        await bells.ring_for([served])
+
+
 async def test_a_bell_that_nobody_answered_rings_again(settings: Settings, log: Log, bells: Bells, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "_RING_AGAIN_SECONDS", 0.5)
     async with running_scheduler(settings), paper_runner(settings.database_url, slots=4) as runner:

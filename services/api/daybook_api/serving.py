@@ -26,7 +26,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._api.gateway.hub.close()
-        super().handle_exit(sig, frame)
+        # Not by the base class: it would raise the signal again afterwards, and the process would be gone before it has handed over.
+        self.should_exit = True
 
 
 def configuration(api: Api, host: str, port: int) -> uvicorn.Config:

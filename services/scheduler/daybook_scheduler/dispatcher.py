@@ -13,7 +13,7 @@ import asyncio
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -47,9 +47,17 @@ class _Rung:
     pause: float
 
 
+class _Line(NamedTuple):
+    """Tasks that the same runners can claim. Those of an app that nobody serves keep no other app's tasks waiting."""
+
+    namespace: str
+    queue: str
+    app: str
+
+
 @dataclass(slots=True)
 class _Queue:
-    """The queued tasks of one queue: those waiting for room, by priority and age, and those whose bell was rung."""
+    """The queued tasks of one line: those waiting for room, by priority and age, and those whose bell was rung."""
 
     slots: int = 0
     bell: int = 1
@@ -91,8 +99,8 @@ class Dispatcher:
     def __init__(self, event_log: Log, bus: Bus) -> None:
         self._log = event_log
         self._bus = bus
-        self._queues: dict[str, _Queue] = {}
-        self._queue_of: dict[UUID, str] = {}
+        self._queues: dict[_Line, _Queue] = {}
+        self._queue_of: dict[UUID, _Line] = {}
         self._active = False
         self._losses = 0
 
@@ -105,7 +113,8 @@ class Dispatcher:
         self._queues = {}
         self._queue_of = {}
         for row in rows:
-            self._enqueue(row["id"], row["queue"], row["priority"], row["submitted_at"].timestamp())
+            line = _Line(row["namespace"], row["queue"], row["app"])
+            self._enqueue(row["id"], line, row["priority"], row["submitted_at"].timestamp())
         self._active = True
         return START if positions is None else tuple(positions)
 
@@ -119,9 +128,11 @@ class Dispatcher:
             if status_after(event) is not Status.QUEUED:
                 self._forget(recorded.stream)
             elif isinstance(event, TaskSubmitted):
-                self._enqueue(recorded.stream, event.queue, event.priority, recorded.at.timestamp())
+                line = _Line(recorded.namespace, event.queue, event.app)
+                self._enqueue(recorded.stream, line, event.priority, recorded.at.timestamp())
             elif (first := firsts.get(recorded.stream)) is not None:
-                self._enqueue(recorded.stream, first.queue, first.priority, recorded.at.timestamp())
+                line = _Line(recorded.namespace, first.queue, first.app)
+                self._enqueue(recorded.stream, line, first.priority, recorded.at.timestamp())
         await self._ring()
         return False
 
@@ -145,17 +156,17 @@ class Dispatcher:
             for queue in self._queues.values():
                 queue.forget_bells()
 
-    def _enqueue(self, task: UUID, queue_name: str, priority: int, since: float) -> None:
-        queue = self._queues.setdefault(queue_name, _Queue())
-        self._queue_of[task] = queue_name
+    def _enqueue(self, task: UUID, line: _Line, priority: int, since: float) -> None:
+        queue = self._queues.setdefault(line, _Queue())
+        self._queue_of[task] = line
         queue.rung.pop(task, None)
         queue.waiting.add(task)
         heapq.heappush(queue.heap, (priority, since, task))
 
     def _forget(self, task: UUID) -> None:
-        queue_name = self._queue_of.pop(task, None)
-        if queue_name is not None:
-            queue = self._queues[queue_name]
+        line = self._queue_of.pop(task, None)
+        if line is not None:
+            queue = self._queues[line]
             queue.waiting.discard(task)
             queue.rung.pop(task, None)
 
@@ -173,10 +184,10 @@ class Dispatcher:
 
     async def _learn_slots(self) -> None:
         rows = await self._log.pool.fetch(_SQL["live_slots"])
-        served = {row["queue"]: row for row in rows}
-        for name in served.keys() | self._queues.keys():
-            queue = self._queues.setdefault(name, _Queue())
-            row = served.get(name)
+        served = {_Line(row["namespace"], row["queue"], row["app"]): row for row in rows}
+        for line in served.keys() | self._queues.keys():
+            queue = self._queues.setdefault(line, _Queue())
+            row = served.get(line)
             queue.slots = row["slots"] if row else 0
             # A bell must not hold more than any runner can take soon, or its tasks wait behind each other while another runner idles.
             queue.bell = min(max(row["smallest"] // 4, 1), _LARGEST_BELL) if row else 1
@@ -186,12 +197,12 @@ class Dispatcher:
             return
         nats = await self._bus.connected()
         now = asyncio.get_running_loop().time()
-        for name, queue in list(self._queues.items()):
+        for line, queue in list(self._queues.items()):
             if not queue.slots:
                 continue
             tasks = queue.late(now) + queue.next(2 * queue.slots - len(queue.rung))
             for start in range(0, len(tasks), queue.bell):
                 bell = tasks[start : start + queue.bell]
-                await nats.publish(subjects.work(name), encode_bell(bell))
+                await nats.publish(subjects.work(line.queue), encode_bell(bell))
                 for task in bell:
                     queue.note_rung(task, now)

@@ -22,7 +22,7 @@ WHERE a.version < excluded.version;
 SELECT manifest, published_at FROM read.app WHERE namespace = $1 ORDER BY app;
 
 -- name: queued
-SELECT id, queue, priority, submitted_at FROM read.task WHERE status = 'queued';
+SELECT id, namespace, queue, app, priority, submitted_at FROM read.task WHERE status = 'queued';
 
 -- name: put_timers
 INSERT INTO read.timer AS t (id, version, due_at) SELECT * FROM unnest($1::uuid[], $2::int[], $3::timestamptz[])
@@ -38,13 +38,11 @@ SELECT id, version FROM read.timer WHERE due_at <= clock_timestamp() ORDER BY du
 -- name: next_timer
 SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM read.timer;
 
--- Who serves which queue now.
+-- Who serves what now.
 -- name: live_slots
-SELECT q.queue, sum(r.slots)::int AS slots, min(r.slots) AS smallest
-FROM daybook.runner r CROSS JOIN LATERAL unnest(r.queues) AS q (queue)
-WHERE r.until > clock_timestamp() GROUP BY q.queue;
-
--- A follower begins anew at a cursor: whoever held it is fenced, and anybody may take it over.
+SELECT r.namespace, q.queue, a.app, sum(r.slots)::int AS slots, min(r.slots) AS smallest
+FROM daybook.runner r CROSS JOIN LATERAL unnest(r.queues) AS q (queue) CROSS JOIN LATERAL unnest(r.apps) AS a (app)
+WHERE r.until > clock_timestamp() GROUP BY r.namespace, q.queue, a.app;
 -- name: restart
 INSERT INTO log.cursor AS c (follower, positions) VALUES ($1, $2)
 ON CONFLICT (follower) DO UPDATE SET positions = $2, epoch = c.epoch + 1, holder = '', until = '-infinity';
