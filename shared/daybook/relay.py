@@ -21,7 +21,7 @@ from .bus import subjects
 from .bus.jetstream import Bus
 from .bus.pages import Message, publish_page
 from .bus.topology import FACTS
-from .domain.events import AppPublished, TaskCancelRequested, TaskEvent, TaskSubmitted, kind_of
+from .domain.events import AppPublished, Event, TaskCancelRequested, TaskEvent, TaskSubmitted, kind_of
 from .domain.status import status_after
 from .log.connections import Connection
 from .log.envelope import Recorded, Unreadable
@@ -51,6 +51,10 @@ class Relay:
         self._bus = bus
         self._addresses: OrderedDict[UUID, _Address] = OrderedDict()
         self._last_sequence = -1
+
+    def concerns(self, event: Event) -> bool:
+        """Everything is told."""
+        return True
 
     async def begin(self, connection: Connection) -> None:
         self._last_sequence = -1

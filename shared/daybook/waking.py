@@ -7,6 +7,7 @@ from nats.aio.msg import Msg
 
 from .bus import subjects
 from .bus.jetstream import Bus
+from .log.envelope import Position
 from .log.postgres import Log
 from .log.reader import LogReader
 
@@ -14,12 +15,12 @@ from .log.reader import LogReader
 def wire(event_log: Log, reader: LogReader, bus: Bus) -> None:
     """Connect the three. Call before the bus runs."""
 
-    async def poked(_: Msg) -> None:
-        reader.wake()
+    async def poked(message: Msg) -> None:
+        reader.wake(Position.parse(message.data.decode(errors="replace")))
 
-    def committed() -> None:
-        reader.wake()
-        bus.poke()
+    def committed(position: Position) -> None:
+        reader.wake(position)
+        bus.poke(position)
 
     bus.on_message(subjects.POKE, poked)
     event_log.on_commit(committed)

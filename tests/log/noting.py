@@ -27,6 +27,9 @@ class Notes:
         self.before_noting = ""
         """What the database is to do in between, for one time."""
 
+    def concerns(self, event: Event) -> bool:
+        return True
+
     async def begin(self, connection: Connection) -> None:
         self.begun += 1
 

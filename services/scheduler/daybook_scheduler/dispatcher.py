@@ -21,7 +21,7 @@ import structlog
 from daybook.bus import subjects
 from daybook.bus.jetstream import Bus
 from daybook.bus.messages import encode_bell
-from daybook.domain.events import TaskCancelRequested, TaskEvent, TaskSubmitted
+from daybook.domain.events import Event, TaskCancelRequested, TaskEvent, TaskSubmitted
 from daybook.domain.status import Status, status_after
 from daybook.log.connections import Connection
 from daybook.log.envelope import START, Cursor, Recorded
@@ -104,6 +104,10 @@ class Dispatcher:
         self._active = False
         self._losses = 0
 
+    def concerns(self, event: Event) -> bool:
+        """What changes the status of a task."""
+        return isinstance(event, TaskEvent) and not isinstance(event, TaskCancelRequested)
+
     async def begin(self, connection: Connection) -> Cursor | None:
         """Start from the read model: the tasks it shows as queued, and the cursor as of which it does."""
         self._active = False
@@ -123,7 +127,7 @@ class Dispatcher:
         firsts = await self._firsts(events)
         for recorded in events:
             event = recorded.event
-            if not isinstance(event, TaskEvent) or isinstance(event, TaskCancelRequested):
+            if not isinstance(event, TaskEvent):
                 continue
             if status_after(event) is not Status.QUEUED:
                 self._forget(recorded.stream)

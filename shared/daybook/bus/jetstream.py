@@ -15,6 +15,7 @@ from nats.aio.client import Client as Connection
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from ..log.envelope import Position
 from . import subjects, topology
 
 _CONNECT_TIMEOUT_SECONDS: Final = 2.0
@@ -60,10 +61,10 @@ class Bus:
         """Have `callback` called for each message on a subject, from the first connection on. Call before `run`."""
         self._subscriptions.append((subject, callback))
 
-    def poke(self) -> None:
-        """Tell everyone that the log grew, if that can be told, without waiting for it."""
+    def poke(self, position: Position) -> None:
+        """Tell everyone that the log grew to this position, if that can be told, without waiting for it."""
         if self.is_connected and self._connection is not None:
-            poking = asyncio.create_task(self._connection.publish(subjects.POKE))
+            poking = asyncio.create_task(self._connection.publish(subjects.POKE, str(position).encode()))
             self._poking.add(poking)
             poking.add_done_callback(self._poking.discard)
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import structlog
 
+from ..domain.events import Event
 from ..safe_json import safe_text
 from .connections import LOST, TRANSIENT, Connection
 from .envelope import Cursor, Fenced, Recorded, StreamUnreadable, Unreadable
@@ -28,6 +29,10 @@ class Handler(Protocol):
     in_transaction: bool
     """Whether the effect is in Postgres and goes into one transaction with the cursor. If not, the effect comes first
     and may be repeated, nothing is ever parked, and the handler sees `Unreadable` events too."""
+
+    def concerns(self, event: Event) -> bool:
+        """Whether this event can have an effect at all. A follower leaves out those that cannot, and a page of nothing else
+        opens no transaction."""
 
     async def begin(self, connection: Connection) -> Cursor | None:
         """This process holds the follower from now on: forget whatever was remembered. May name another cursor to start

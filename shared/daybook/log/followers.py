@@ -20,7 +20,7 @@ import structlog
 
 from .connections import LOST, Connection
 from .digestion import Digestion, Handler
-from .envelope import START, Cursor, Fenced, Page, Recorded
+from .envelope import START, Cursor, Fenced, Page, Recorded, Unreadable
 from .postgres import Log
 from .reader import LogReader
 from .sql import statements
@@ -100,7 +100,7 @@ class Follower:
         saved = cursor
         while True:
             page = await self._gathered(cursor, self._save_every if saved != cursor else _RENEW_SECONDS)
-            effect = bool(page.events) and await self._apply(connection, page)
+            effect = await self._apply(connection, page)
             cursor = page.after
             self._applied_at = loop.time()
             due = loop.time() - saved_at >= self._save_every
@@ -121,9 +121,12 @@ class Follower:
         return page
 
     async def _apply(self, connection: Connection, page: Page) -> bool:
+        events = [recorded for recorded in page.events if isinstance(recorded.event, Unreadable) or self._handler.concerns(recorded.event)]
+        if not events:
+            return False
         if self._handler.in_transaction:
-            return await self._digestion.digest(connection, page.events, partial(self._save, connection, page.after))
-        return await self._handler.apply(connection, page.events)
+            return await self._digestion.digest(connection, events, partial(self._save, connection, page.after))
+        return await self._handler.apply(connection, events)
 
     async def _retry_parked(self, connection: Connection, cursor: Cursor) -> None:
         async def load(stream: UUID) -> list[Recorded]:

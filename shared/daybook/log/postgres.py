@@ -12,7 +12,7 @@ from .. import ids
 from ..domain.events import Event, kind_of
 from . import codec
 from .connections import Connection, Pool, connect, connect_pool
-from .envelope import Append, Appended, Cursor, Page, Recorded, StreamUnreadable, Unreadable, advanced
+from .envelope import Append, Appended, Cursor, Page, Position, Recorded, StreamUnreadable, Unreadable, advanced
 from .sql import statements
 from .writer import Writer
 
@@ -62,8 +62,8 @@ class Log:
         assert self._pool is not None, "the log is not open"
         return self._pool
 
-    def on_commit(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called after each commit of this process."""
+    def on_commit(self, callback: Callable[[Position], None]) -> None:
+        """Have `callback` called after each commit of this process, with the newest position that it made."""
         if self.writer is not None:
             self.writer.on_commit = callback
 

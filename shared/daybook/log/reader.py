@@ -7,7 +7,8 @@ from another process) reads its own pages, bounded by the newest cursor of the c
 A page costs Postgres a look into each of the 64 lanes, whatever it finds. So under load the next one waits until ten
 milliseconds' worth of events are there; a page of a few events (nobody is in a hurry but one) makes nobody wait.
 
-Waking: `wake()` after a commit of this process and on a poke from others, plus a poll every 250 ms that needs nobody.
+Waking: `wake` after a commit of this process and on a poke from others, plus a poll every 250 ms that needs nobody.
+Who is told of a position that was read already looks for nothing, and those who wait at one place look once for all.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from .connections import LOST, Connection
-from .envelope import Cursor, Page, covers, joined
+from .envelope import Cursor, Page, Position, covers, joined
 from .postgres import read_page
 
 PAGE: Final = 500
@@ -38,9 +39,18 @@ class LogReader:
         self._newest: Cursor | None = None
         self._not_before = 0.0
         self._wake = asyncio.Event()
+        self._announced: list[Position] = []
+        self._empty: tuple[Cursor, asyncio.Event, float] | None = None
 
-    def wake(self) -> None:
-        """The log grew (or may have): whoever waits looks again."""
+    def wake(self, position: Position | None = None) -> None:
+        """The log grew to this position, or may have grown: whoever waits looks again, unless it was read already."""
+        if position is not None:
+            if self._lock.locked():
+                # The look under way may be about to find it.
+                self._announced.append(position)
+                return
+            if self._has_read(position):
+                return
         self._wake.set()
         self._wake = asyncio.Event()
 
@@ -51,7 +61,7 @@ class LogReader:
         deadline = loop.time() + wait_seconds
         while True:
             wake = self._wake
-            page = self._cache.get(cursor) or await self._read(cursor)
+            page = self._cache.get(cursor) or await self._read(cursor, shared=wait_seconds > 0)
             remaining = deadline - loop.time()
             if page.events or remaining <= 0:
                 return page
@@ -63,28 +73,50 @@ class LogReader:
             self._connection.terminate()
             self._connection = None
 
-    async def _read(self, cursor: Cursor) -> Page:
+    def _has_read(self, position: Position) -> bool:
+        return self._newest is not None and self._newest[position.lane] >= position.position
+
+    def _is_empty(self, cursor: Cursor) -> bool:
+        """Whether somebody looked here and found nothing, and nobody was told of more since."""
+        return self._empty is not None and self._empty[:2] == (cursor, self._wake) and asyncio.get_running_loop().time() < self._empty[2]
+
+    async def _read(self, cursor: Cursor, *, shared: bool) -> Page:
         async with self._lock:
             cached = self._cache.get(cursor)
             if cached is not None:
                 return cached
-            bound = None if self._newest is None or covers(cursor, self._newest) else joined(cursor, self._newest)
-            if bound is None:
-                await asyncio.sleep(self._not_before - asyncio.get_running_loop().time())
-            page = await self._fetch(cursor, bound)
-            if not page.events and bound is not None:
-                # What lay between was archived away since: there is nothing left of the chain to land on.
-                bound = None
-                page = await self._fetch(cursor, None)
-            if bound is None:
-                self._newest = page.after
-                busy = _BUSY_EVENTS <= len(page.events) < self._limit
-                self._not_before = asyncio.get_running_loop().time() + (_BUSY_PAUSE_SECONDS if busy else 0)
-            if page.events:
-                self._cache[cursor] = page
-                while len(self._cache) > _CACHED_PAGES:
-                    self._cache.popitem(last=False)
-            return page
+            if shared and self._is_empty(cursor):
+                return Page(cursor, [], cursor)
+            try:
+                return await self._read_from(cursor)
+            finally:
+                announced, self._announced = self._announced, []
+                if not all(map(self._has_read, announced)):
+                    self._wake.set()
+                    self._wake = asyncio.Event()
+
+    async def _read_from(self, cursor: Cursor) -> Page:
+        loop = asyncio.get_running_loop()
+        bound = None if self._newest is None or covers(cursor, self._newest) else joined(cursor, self._newest)
+        if bound is None:
+            await asyncio.sleep(self._not_before - loop.time())
+        wake, began = self._wake, loop.time()
+        page = await self._fetch(cursor, bound)
+        if not page.events and bound is not None:
+            # What lay between was archived away since: there is nothing left of the chain to land on.
+            bound = None
+            page = await self._fetch(cursor, None)
+        if bound is None:
+            self._newest = page.after
+            busy = _BUSY_EVENTS <= len(page.events) < self._limit
+            self._not_before = loop.time() + (_BUSY_PAUSE_SECONDS if busy else 0)
+        if page.events:
+            self._cache[cursor] = page
+            while len(self._cache) > _CACHED_PAGES:
+                self._cache.popitem(last=False)
+        else:
+            self._empty = cursor, wake, began + POLL_SECONDS
+        return page
 
     async def _fetch(self, cursor: Cursor, bound: Cursor | None) -> Page:
         if self._connection is None or self._connection.is_closed():

@@ -49,24 +49,24 @@ class Writer:
         self._statement = _SQL[statement]
         self._credentials = credentials
         self._waiting: deque[_Waiting] = deque()
-        self._lanes = [_Lane(connect) for _ in range(connections)]
-        self._idle = list(self._lanes)
+        self._wires = [_Wire(connect) for _ in range(connections)]
+        self._idle = list(self._wires)
         self._busy: set[asyncio.Task[None]] = set()
         self._watching = False
-        self.on_commit: Callable[[], None] = lambda: None
-        """Called after each commit: the log grew."""
+        self.on_commit: Callable[[Position], None] = lambda _: None
+        """Called after each commit, with the newest position that it made."""
 
     async def open(self) -> None:
         """Connect, so that a bad URL or a missing right is told at start and not by the first append."""
-        for lane in self._lanes:
-            await lane.connection()
+        for wire in self._wires:
+            await wire.connection()
 
     async def close(self) -> None:
         """Finish what is under way, then disconnect."""
         while self._busy:
             await asyncio.wait(self._busy)
-        for lane in self._lanes:
-            await lane.close()
+        for wire in self._wires:
+            await wire.close()
 
     def append(self, append: Append) -> "asyncio.Future[Appended]":
         """Append one event. The future's result says where it lies; it raises `Conflict`, `LogUnavailable`, or the
@@ -79,8 +79,8 @@ class Writer:
         return future
 
     def _start(self) -> None:
-        lane = self._idle.pop()
-        task = asyncio.create_task(self._drain(lane))
+        wire = self._idle.pop()
+        task = asyncio.create_task(self._drain(wire))
         self._busy.add(task)
         task.add_done_callback(self._ended)
         if not self._watching:
@@ -99,28 +99,28 @@ class Writer:
         """Fail what has waited too long, wherever it waits: a connection whose packets vanish may take longer to fail
         than an append has patience."""
         loop = asyncio.get_running_loop()
-        for _, future, deadline in itertools.chain(self._waiting, *(lane.batch for lane in self._lanes)):
+        for _, future, deadline in itertools.chain(self._waiting, *(wire.batch for wire in self._wires)):
             if deadline <= loop.time() and not future.done():
                 future.set_exception(LogUnavailable("the database did not answer in time"))
         self._watching = bool(self._busy)
         if self._watching:
             loop.call_later(_WATCH_SECONDS, self._watch)
 
-    async def _drain(self, lane: "_Lane") -> None:
+    async def _drain(self, wire: "_Wire") -> None:
         # One turn of the loop, so that appends of the same instant travel together.
         await asyncio.sleep(0)
         try:
             while self._waiting:
-                lane.batch = self._gather()
-                await self._commit(lane, lane.batch)
+                wire.batch = self._gather()
+                await self._commit(wire, wire.batch)
         except BaseException as error:
-            for _, future, _ in lane.batch:
+            for _, future, _ in wire.batch:
                 if not future.done():
                     future.set_exception(LogUnavailable(f"the writer stopped: {error!r}"))
             raise
         finally:
-            lane.batch = []
-            self._idle.append(lane)
+            wire.batch = []
+            self._idle.append(wire)
 
     def _gather(self) -> "_Batch":
         batch: _Batch = []
@@ -139,11 +139,11 @@ class Writer:
         batch.sort(key=_by_stream)
         return batch
 
-    async def _commit(self, lane: "_Lane", batch: "_Batch", *, in_doubt: bool = False) -> None:
+    async def _commit(self, wire: "_Wire", batch: "_Batch", *, in_doubt: bool = False) -> None:
         pause = 0.02
         while batch:
             try:
-                connection = await lane.connection()
+                connection = await wire.connection()
                 if in_doubt:
                     batch = await self._settle(connection, batch)
                 rows = await self._send(connection, batch) if batch else []
@@ -155,12 +155,12 @@ class Writer:
                     _lose(waiting)
                 return
             except _GUILTY as error:
-                await self._split(lane, batch, error, in_doubt=in_doubt)
+                await self._split(wire, batch, error, in_doubt=in_doubt)
                 return
             except TRANSIENT as error:
                 log.debug("append.contended", appends=len(batch), error=type(error).__name__)
             except LOST as error:
-                await lane.drop()
+                await wire.drop()
                 in_doubt = True
                 log.warning("append.interrupted", appends=len(batch), error=type(error).__name__)
             await asyncio.sleep(pause)
@@ -175,7 +175,8 @@ class Writer:
         """Tell those whose row came back; returns those that lost their race."""
         done = {stream: Appended(Position(lane, position), at) for stream, lane, position, at in rows}
         if done:
-            self.on_commit()
+            # One commit lies in one lane.
+            self.on_commit(max(appended.position for appended in done.values()))
         lost: _Batch = []
         for waiting in batch:
             append, future, _ = waiting
@@ -200,25 +201,26 @@ class Writer:
             elif row["id"] != append.id:
                 _lose(waiting)
             elif not future.done():
-                self.on_commit()
-                future.set_result(Appended(Position(row["lane"], row["position"]), row["at"]))
+                position = Position(row["lane"], row["position"])
+                self.on_commit(position)
+                future.set_result(Appended(position, row["at"]))
         return unsettled
 
-    async def _split(self, lane: "_Lane", batch: "_Batch", error: Exception, *, in_doubt: bool) -> None:
+    async def _split(self, wire: "_Wire", batch: "_Batch", error: Exception, *, in_doubt: bool) -> None:
         if len(batch) == 1:
             if not batch[0][1].done():
                 batch[0][1].set_exception(error)
             return
         middle = len(batch) // 2
-        await self._commit(lane, batch[:middle], in_doubt=in_doubt)
-        await self._commit(lane, batch[middle:], in_doubt=in_doubt)
+        await self._commit(wire, batch[:middle], in_doubt=in_doubt)
+        await self._commit(wire, batch[middle:], in_doubt=in_doubt)
 
 
 _Waiting = tuple[Append, "asyncio.Future[Appended]", float]
 _Batch = list[_Waiting]
 
 
-class _Lane:
+class _Wire:
     """One connection that is made again when it was lost."""
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:

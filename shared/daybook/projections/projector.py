@@ -4,6 +4,7 @@ they agree with each other."""
 from collections.abc import Callable
 from typing import Final
 
+from ..domain.events import AppPublished, Event, TaskEvent
 from ..log.connections import Connection, connect
 from ..log.digestion import Digestion, Handler
 from ..log.envelope import START, Cursor, Position, Recorded
@@ -27,6 +28,10 @@ class Projector:
 
     def __init__(self) -> None:
         self._projections = (TaskProjection(), AppProjection())
+
+    def concerns(self, event: Event) -> bool:
+        """Facts about tasks and apps; there is no read model of tokens."""
+        return isinstance(event, TaskEvent | AppPublished)
 
     async def begin(self, connection: Connection) -> None:
         """Nothing is remembered between pages."""

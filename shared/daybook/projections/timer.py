@@ -9,12 +9,13 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from ..domain.events import TaskCancelled, TaskDue, TaskEvent, TaskFailed, TaskRescheduled, TaskSubmitted
+from ..domain.events import Event, TaskCancelled, TaskDue, TaskEvent, TaskFailed, TaskRescheduled, TaskSubmitted
 from ..log.connections import Connection
 from ..log.envelope import Recorded
 from ..log.sql import statements
 
 FOLLOWER: Final = "timer"
+_ENDING: Final = (TaskDue, TaskCancelled)
 _SQL: Final = statements("daybook.projections")
 
 
@@ -23,11 +24,15 @@ class TimerProjection:
 
     in_transaction = True
 
+    def concerns(self, event: Event) -> bool:
+        """What sets a timer, and what ends one."""
+        return isinstance(event, TaskEvent) and (isinstance(event, _ENDING) or _due_at(event) is not None)
+
     async def begin(self, connection: Connection) -> None:
         """Nothing is remembered between pages."""
 
     async def apply(self, connection: Connection, events: list[Recorded]) -> bool:
-        """Set and remove timers; false when no event concerns one (most do not)."""
+        """Set and remove timers; false when no event concerns one."""
         wanted: dict[UUID, tuple[int, datetime]] = {}
         gone: dict[UUID, int] = {}
         for recorded in events:
@@ -35,7 +40,7 @@ class TimerProjection:
             if due_at is not None:
                 wanted[recorded.stream] = (recorded.version, due_at)
                 gone.pop(recorded.stream, None)
-            elif isinstance(recorded.event, TaskDue | TaskCancelled):
+            elif isinstance(recorded.event, _ENDING):
                 wanted.pop(recorded.stream, None)
                 gone[recorded.stream] = recorded.version
         if gone:
