@@ -4,6 +4,7 @@ The value that flows through is an `Attempt`: a task that this runner has claime
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID
 
@@ -62,8 +63,8 @@ class Attempts:
             context.mark_cancelled()
             running.cancel()
 
-    async def run(self, attempt: Attempt) -> None:
-        """Execute and report. Ends by itself once the report is recorded or refused."""
+    async def run(self, attempt: Attempt, *, executed: Callable[[], None] = lambda: None) -> None:
+        """Execute and report; `executed` is called in between. Ends by itself once the report is recorded or refused."""
         voice = self._output.voice(attempt)
         outcome: Outcome | None = None
         try:
@@ -72,6 +73,7 @@ class Attempts:
         except asyncio.CancelledError:
             if attempt.stream not in self._stopping:
                 raise
+        executed()
         why = self._stopping.get(attempt.stream, "")
         try:
             if voice.said:

@@ -1,6 +1,7 @@
 """The intake: hears doorbells, loads the tasks they name, claims them in batches, and starts their attempts.
 
-Bells are pulled only for free slots. A pull asks for a few bells and is repeated before it has run dry; each ends by
+Bells are pulled only for free slots. A slot is free again when its attempt has been executed: the report that follows
+waits for the database and needs no slot, up to a few times as many. A pull asks for a few bells and is repeated before it has run dry; each ends by
 itself after a few seconds, so that a server that lost it (or its whole store) is asked again soon. Everything that one
 round of bells names is loaded by one query and claimed by one commit.
 """
@@ -35,6 +36,7 @@ from .attempt import Attempt, Attempts
 
 _PULL_SECONDS: Final = 4.0
 _LARGEST_PULL: Final = 16
+_REPORTS_PER_SLOT: Final = 3
 _LOOK_SECONDS: Final = 2.0
 _SETTLE_SECONDS: Final = 0.5
 _SQL: Final = statements("daybook_runner")
@@ -66,6 +68,7 @@ class Intake:
         self._queues = queues
         self._slots = slots
         self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._executing: set[UUID] = set()
         self._bells: list[tuple[list[UUID], Msg]] = []
         self._changed = asyncio.Event()
         self._claiming = asyncio.Lock()
@@ -83,7 +86,7 @@ class Intake:
                     losses = self._bus.losses
                     for pull in pulls:
                         pull.forget()
-                free = self._slots - len(self._running)
+                free = self._free()
                 if free > 0:
                     for pull in pulls:
                         if pull.wants_more():
@@ -96,6 +99,10 @@ class Intake:
         finally:
             for subscription in subscriptions:
                 await subscription.unsubscribe()
+
+    def _free(self) -> int:
+        """How many attempts may begin now. When the database is slow to take reports, they must not pile up without end."""
+        return min(self._slots - len(self._executing), self._slots * (1 + _REPORTS_PER_SLOT) - len(self._running))
 
     def cancel(self, stream: UUID) -> None:
         """Stop a running attempt whose task is to be cancelled."""
@@ -199,7 +206,7 @@ class Intake:
         for (attempt, event), append in zip(claims, appends, strict=True):
             match append.exception():
                 case None:
-                    self._begin(attempt.stream, self._attempts.run(_claimed(attempt, event, append.result().at)))
+                    self._begin(attempt.stream, self._run(_claimed(attempt, event, append.result().at)))
                 case Conflict():
                     pass
                 case LogUnavailable():
@@ -220,15 +227,23 @@ class Intake:
                 await asyncio.sleep(_SETTLE_SECONDS)
         version = attempt.task.version
         if len(recorded) > version and recorded[version].event == event:
-            await self._attempts.run(_claimed(attempt, event, recorded[version].at))
+            await self._run(_claimed(attempt, event, recorded[version].at))
+
+    async def _run(self, attempt: Attempt) -> None:
+        await self._attempts.run(attempt, executed=partial(self._executed, attempt.stream))
+
+    def _executed(self, stream: UUID) -> None:
+        self._executing.discard(stream)
+        self._changed.set()
 
     def _begin(self, stream: UUID, work: Coroutine[None, None, None]) -> None:
+        self._executing.add(stream)
         running = self._running[stream] = asyncio.create_task(work)
         running.add_done_callback(partial(self._ended, stream))
 
     def _ended(self, stream: UUID, done: "asyncio.Task[None]") -> None:
         self._running.pop(stream, None)
-        self._changed.set()
+        self._executed(stream)
         if not done.cancelled() and done.exception() is not None:
             log.error("attempt.crashed", task=str(stream), exc_info=done.exception())
 

@@ -68,6 +68,7 @@ TABLE: Final[tuple[Transition, ...]] = (
 _ROWS: Final[dict[type[TaskEvent], tuple[Transition, ...]]] = {
     event: tuple(row for row in TABLE if row.event is event) for event in {row.event for row in TABLE}
 }
+_ALLOWED: Final = {event: frozenset().union(*(row.allowed for row in rows)) for event, rows in _ROWS.items()}
 
 
 def status_after(event: TaskEvent) -> Status:
@@ -80,7 +81,7 @@ def status_after(event: TaskEvent) -> Status:
 
 def allows(status: Status | None, event: type[TaskEvent]) -> bool:
     """Whether a task in this status may see this event."""
-    return any(status in row.allowed for row in _ROWS[event])
+    return status in _ALLOWED[event]
 
 
 def diagram() -> str:
