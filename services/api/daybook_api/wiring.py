@@ -45,7 +45,8 @@ class Api:
         await event_log.open_writer()
         bus = Bus(settings.nats_url, "daybook-api", queues=tuple(settings.queues.split(",")))
         reader = LogReader(partial(connect, url, "daybook_api"))
-        waking.wire(event_log, reader, bus)
+        # Whoever watches a task waits for its runner, not for the submit that they have been told of.
+        waking.wire(event_log, reader, bus, patient_with="api")
         hub = Hub(event_log, reader)
         catalogue = Catalogue(event_log)
         access = Access(event_log, open_access=settings.open_access, namespace=settings.namespace)
@@ -56,7 +57,7 @@ class Api:
             return partial(connect, url, role, asynchronous_commit=True)
 
         follow = partial(Follower, log=event_log, reader=reader, holder=ids.spell("run", ids.new_id()))
-        relay = follow("relay", Relay(event_log, bus), connect=connect_as("daybook_api"), save_every_seconds=0.5)
+        relay = follow("relay", Relay(event_log, bus), connect=connect_as("daybook_api"), save_every_seconds=0.5, gather_seconds=0.01)
         projector = follow(FOLLOWER, Projector(), connect=connect_as("daybook_projector"), gather_seconds=0.05)
         # From here on the caches hear of every change; before, they hold nothing that could.
         await hub.begin()

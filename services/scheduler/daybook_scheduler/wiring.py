@@ -45,7 +45,8 @@ class Scheduler:
         holder = ids.spell("run", ids.new_id())
         dispatcher, timers = Dispatcher(event_log, bus), Timers(event_log)
 
-        waking.wire(event_log, reader, bus)
+        # A task that was submitted waits for its bell; one that was claimed, or has ended, for nothing.
+        waking.wire(event_log, reader, bus, patient_with="runner")
         follow = partial(Follower, log=event_log, reader=reader, connect=connect_follower, holder=holder, save_every_seconds=1.0)
         dispatching = follow("dispatcher", dispatcher)
 

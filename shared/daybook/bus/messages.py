@@ -1,9 +1,11 @@
-"""The messages that are not facts: doorbells and words to a runner. Facts travel as the log keeps them (see `relay`)."""
+"""The messages that are not facts: doorbells, pokes and words to a runner. Facts travel as the log keeps them (see `relay`)."""
 
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
+
+from ..log.envelope import LANES
 
 _ENCODER: Final = msgspec.json.Encoder()
 _BELL: Final = msgspec.json.Decoder(list[UUID])
@@ -15,6 +17,15 @@ class CancelAttempt(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", t
     task: UUID
 
 
+class Poke(msgspec.Struct, frozen=True, kw_only=True):
+    """The log grew: which role of the database (`api`, `scheduler`, `runner`) made it grow, and up to where."""
+
+    by: str
+    lane: Annotated[int, msgspec.Meta(ge=0, lt=LANES)]
+    position: int
+
+
+_POKE: Final = msgspec.json.Decoder(Poke)
 _CONTROL: Final = msgspec.json.Decoder(CancelAttempt)
 
 
@@ -40,5 +51,18 @@ def decode_control(data: bytes) -> CancelAttempt | None:
     """The word to a runner, or None for anything else."""
     try:
         return _CONTROL.decode(data)
+    except msgspec.DecodeError:
+        return None
+
+
+def encode_poke(poke: Poke) -> bytes:
+    """A hint that may be lost."""
+    return _ENCODER.encode(poke)
+
+
+def decode_poke(data: bytes) -> Poke | None:
+    """The poke, or None for anything else: whoever hears that looks at once."""
+    try:
+        return _POKE.decode(data)
     except msgspec.DecodeError:
         return None

@@ -40,17 +40,36 @@ class LogReader:
         self._not_before = 0.0
         self._wake = asyncio.Event()
         self._announced: list[Position] = []
+        self._patient: asyncio.TimerHandle | None = None
         self._empty: tuple[Cursor, asyncio.Event, float] | None = None
 
-    def wake(self, position: Position | None = None) -> None:
-        """The log grew to this position, or may have grown: whoever waits looks again, unless it was read already."""
-        if position is not None:
-            if self._lock.locked():
-                # The look under way may be about to find it.
-                self._announced.append(position)
-                return
-            if self._has_read(position):
-                return
+    def wake(self, position: Position | None = None, *, within_seconds: float = 0.0) -> None:
+        """The log grew to this position, or may have grown: whoever waits looks again, now or within some seconds, unless
+        it was read by then."""
+        if position is None:
+            self._rouse()
+            return
+        self._announced.append(position)
+        if within_seconds == 0:
+            self._look()
+        elif self._patient is None:
+            self._patient = asyncio.get_running_loop().call_later(within_seconds, self._look_now)
+
+    def _look_now(self) -> None:
+        self._patient = None
+        self._look()
+
+    def _look(self) -> None:
+        """Rouse those who wait, if something was announced that has not been read. A look under way sees to that itself."""
+        if not self._lock.locked():
+            self._check_announced()
+
+    def _check_announced(self) -> None:
+        announced, self._announced = self._announced, []
+        if not all(map(self._has_read, announced)):
+            self._rouse()
+
+    def _rouse(self) -> None:
         self._wake.set()
         self._wake = asyncio.Event()
 
@@ -90,10 +109,7 @@ class LogReader:
             try:
                 return await self._read_from(cursor)
             finally:
-                announced, self._announced = self._announced, []
-                if not all(map(self._has_read, announced)):
-                    self._wake.set()
-                    self._wake = asyncio.Event()
+                self._check_announced()
 
     async def _read_from(self, cursor: Cursor) -> Page:
         loop = asyncio.get_running_loop()
