@@ -19,6 +19,7 @@ Prefix: TypeAlias = Literal["tsk", "sch", "app", "evt", "tok", "run"]
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
+_TRIPLES: Final = [pair + low for pair in _PAIRS for low in _ALPHABET]
 _VALUES: Final = {pair: number for number, pair in enumerate(_PAIRS)}
 _LENGTH: Final = 26
 
@@ -48,9 +49,13 @@ def new_salt() -> bytes:
 
 def spell(prefix: Prefix, value: UUID) -> str:
     """`tsk_` and 26 characters: the public spelling of an id."""
-    number = value.int
-    pairs = _PAIRS
-    return f"{prefix}_" + "".join([pairs[number >> shift & 1023] for shift in range(120, -1, -10)])
+    # 10 bits and 8 times 15, from the top; in two halves, since small integers are quicker to shift.
+    number, triples = value.int, _TRIPLES
+    high, low = number >> 60, number & 0xFFF_FFFF_FFFF_FFFF
+    return (
+        f"{prefix}_{_PAIRS[high >> 60]}{triples[high >> 45 & 32767]}{triples[high >> 30 & 32767]}{triples[high >> 15 & 32767]}{triples[high & 32767]}"
+        f"{triples[low >> 45]}{triples[low >> 30 & 32767]}{triples[low >> 15 & 32767]}{triples[low & 32767]}"
+    )
 
 
 def parse(prefix: Prefix, text: str) -> UUID | None:

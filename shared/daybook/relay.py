@@ -19,7 +19,7 @@ from nats.js.errors import BadRequestError, NoStreamResponseError, NotFoundError
 from . import ids
 from .bus import subjects
 from .bus.jetstream import Bus
-from .bus.pages import Message, publish_page
+from .bus.pages import Message, Pages
 from .bus.topology import FACTS
 from .domain.events import AppPublished, Event, TaskCancelRequested, TaskEvent, TaskSubmitted, kind_of
 from .domain.status import status_after
@@ -34,11 +34,18 @@ _SOURCE: Final = "/daybook"
 
 
 class _Address(NamedTuple):
-    """What all facts of one stream share: the subject up to the verb, and two headers."""
+    """What all facts of one stream share: the subject up to the verb, and most of their headers."""
 
     prefix: str
-    source: str
-    public_id: str
+    headers: str
+
+
+def _address(namespace: str, owner: str, app: str, public_id: str) -> _Address:
+    return _Address(
+        subjects.fact_prefix(namespace, owner, app, public_id),
+        f"ce-specversion: 1.0\r\nce-source: {_SOURCE}/{namespace}\r\nce-subject: {public_id}\r\ncontent-type: application/json\r\n"
+        f"Nats-Expected-Stream: {FACTS}\r\n",
+    )
 
 
 class Relay:
@@ -49,6 +56,7 @@ class Relay:
     def __init__(self, log: Log, bus: Bus) -> None:
         self._log = log
         self._bus = bus
+        self._pages = Pages(bus)
         self._addresses: OrderedDict[UUID, _Address] = OrderedDict()
         self._last_sequence = -1
 
@@ -74,56 +82,48 @@ class Relay:
 
     async def _tell_page(self, events: list[Recorded]) -> bool:
         """Whether all of them have arrived; if not, some may have, in order."""
-        nats = await self._bus.connected()
+        largest = (await self._bus.connected()).max_payload
         messages = []
         seen: set[UUID] = set()
         for number, recorded in enumerate(events, self._last_sequence):
-            message = self._message(recorded, nats.max_payload)
+            message = self._message(recorded, largest)
             if recorded.stream in seen:
-                message[2]["Nats-Expected-Last-Sequence"] = str(number)
+                message = message._replace(headers=f"{message.headers}Nats-Expected-Last-Sequence: {number}\r\n")
             seen.add(recorded.stream)
             messages.append(message)
-        await publish_page(nats, messages[:-1])
-        subject, body, headers = messages[-1]
         try:
-            acknowledgement = await (await self._bus.jetstream()).publish(subject, body, headers=headers, stream=FACTS)
+            reached = await self._pages.publish(messages)
         except BadRequestError as error:
             if error.err_code != _WRONG_LAST_SEQUENCE:
                 raise
             return False
         expected = self._last_sequence + len(messages)
-        self._last_sequence = acknowledgement.seq
-        return acknowledgement.seq == expected
+        self._last_sequence = reached
+        return reached == expected
 
     async def _tell_one_by_one(self, events: list[Recorded]) -> None:
-        nats = await self._bus.connected()
-        js = await self._bus.jetstream()
+        largest = (await self._bus.connected()).max_payload
         for recorded in events:
-            subject, body, headers = self._message(recorded, nats.max_payload)
-            self._last_sequence = (await js.publish(subject, body, headers=headers, stream=FACTS)).seq
+            self._last_sequence = await self._pages.publish([self._message(recorded, largest)])
 
     def _message(self, recorded: Recorded, largest_bytes: int) -> Message:
-        event = recorded.event
         address = self._addresses.get(recorded.stream) or _other_address(recorded)
+        event, body = recorded.event, recorded.data
+        if isinstance(event, TaskEvent):
+            kind, verb = kind_of(event), verb_of(event)
+        else:
+            kind = _kind(recorded)
+            verb = kind.split(".")[1]
         fact_id = ids.spell("evt", recorded.id)
-        kind = _kind(recorded)
-        headers = {
-            "Nats-Msg-Id": fact_id,
-            "ce-specversion": "1.0",
-            "ce-id": fact_id,
-            "ce-type": kind,
-            "ce-source": address.source,
-            "ce-subject": address.public_id,
-            "ce-time": recorded.at.isoformat(),
-            "ce-sequence": str(recorded.version),
-            "content-type": "application/json",
-        }
-        verb = verb_of(event) if isinstance(event, TaskEvent) else kind.split(".")[1]
-        body = recorded.data
+        headers = (
+            f"Nats-Msg-Id: {fact_id}\r\nce-id: {fact_id}\r\nce-type: {kind}\r\nce-time: {recorded.at.isoformat()}\r\n"
+            f"ce-sequence: {recorded.version}\r\n{address.headers}"
+        )
         if len(body) > largest_bytes - _HEADERS_BYTES:
             # The server would end the connection, and every later fact would wait for ever behind this one.
-            body, headers["daybook-omitted-bytes"] = b"", str(len(body))
-        return f"{address.prefix}.{verb}", body, headers
+            headers += f"daybook-omitted-bytes: {len(body)}\r\n"
+            body = b""
+        return Message(f"{address.prefix}.{verb}", headers, body)
 
     async def _learn_addresses(self, events: list[Recorded]) -> None:
         known = self._addresses
@@ -149,18 +149,17 @@ def verb_of(event: TaskEvent) -> str:
 
 
 def _task_address(stream: UUID, namespace: str, event: TaskSubmitted) -> _Address:
-    public_id = ids.spell("tsk", stream)
-    return _Address(subjects.fact_prefix(namespace, event.owner, event.app, public_id), f"{_SOURCE}/{namespace}", public_id)
+    return _address(namespace, event.owner, event.app, ids.spell("tsk", stream))
 
 
 def _other_address(recorded: Recorded) -> _Address:
     """Where facts about apps, tokens and whatever a newer release may write are told."""
-    event, namespace = recorded.event, recorded.namespace
+    event = recorded.event
     if isinstance(event, AppPublished):
         app, public_id = event.app, ids.spell("app", recorded.stream)
     else:
         app, public_id = _kind(recorded).split(".")[0], ids.spell("tok", recorded.stream)
-    return _Address(subjects.fact_prefix(namespace, "system", app, public_id), f"{_SOURCE}/{namespace}", public_id)
+    return _address(recorded.namespace, "system", app, public_id)
 
 
 def _kind(recorded: Recorded) -> str:

@@ -11,7 +11,7 @@ from tests.bus.parts import running_bus
 
 from daybook.bus import subjects
 from daybook.bus.jetstream import Bus
-from daybook.bus.pages import publish_page
+from daybook.bus.pages import Message, publish_page
 from daybook.log.envelope import Position
 from daybook.testing import eventually
 from daybook_local.nats import EmbeddedNats
@@ -67,7 +67,7 @@ async def test_it_listens_again_after_a_restart(nats_server: EmbeddedNats) -> No
 async def test_a_client_that_gave_up_is_replaced(bus: Bus) -> None:
     """The server ends a connection that sends too much at once, and the client takes that for the end of everything."""
     first = await bus.connected()
-    await publish_page(first, [("daybook.work.default", bytes(first.max_payload + 1), {})])
+    await publish_page(first, [Message("daybook.work.default", "", bytes(first.max_payload + 1))])
     await eventually(lambda: first.is_closed)
     second = await asyncio.wait_for(bus.connected(), 10)
     assert second is not first

@@ -90,6 +90,7 @@ class Digestion:
             except _NOT_POISON:
                 raise
             except Exception as error:  # noqa: BLE001 it stays parked, whatever it was
+                await self._handler.begin(connection)
                 log.warning("stream.still_parked", follower=self._follower, stream=str(stream), error=str(error))
             else:
                 self._parked.discard(stream)

@@ -27,19 +27,20 @@ class Projector:
     in_transaction = True
 
     def __init__(self) -> None:
-        self._projections = (TaskProjection(), AppProjection())
+        self._tasks, self._apps = TaskProjection(), AppProjection()
 
     def concerns(self, event: Event) -> bool:
         """Facts about tasks and apps; there is no read model of tokens."""
         return isinstance(event, TaskEvent | AppPublished)
 
     async def begin(self, connection: Connection) -> None:
-        """Nothing is remembered between pages."""
+        """What is remembered of tasks may be older than what is there."""
+        self._tasks.forget()
 
     async def apply(self, connection: Connection, events: list[Recorded]) -> bool:
         """Have every projection digest these events."""
-        effects = [await projection.apply(connection, events) for projection in self._projections]
-        return any(effects)
+        tasks = await self._tasks.apply(connection, events)
+        return await self._apps.apply(connection, events) or tasks
 
 
 _MODELS: Final[tuple[tuple[str, Callable[[], Handler], tuple[str, ...]], ...]] = (

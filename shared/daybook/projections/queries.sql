@@ -1,17 +1,24 @@
 -- name: known_tasks
-SELECT id, version, attempt, priority, namespace, owner, app, app_version, queue, status, reason, error_type, labels,
-       run_at, submitted_at, started_at, finished_at
+SELECT id, version, attempt, status, reason, error_type, run_at, started_at, finished_at,
+       priority, namespace, owner, app, app_version, queue, labels, submitted_at
 FROM read.task WHERE id = ANY ($1);
 
 -- name: put_tasks
-INSERT INTO read.task AS t (id, version, attempt, priority, namespace, owner, app, app_version, queue, status, reason, error_type, labels,
-                            run_at, submitted_at, started_at, finished_at)
-SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-                     $11::text[], $12::text[], $13::jsonb[], $14::timestamptz[], $15::timestamptz[], $16::timestamptz[], $17::timestamptz[])
+INSERT INTO read.task AS t (id, version, attempt, status, reason, error_type, run_at, started_at, finished_at,
+                            priority, namespace, owner, app, app_version, queue, labels, submitted_at)
+SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
+                     $10::smallint[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::jsonb[], $17::timestamptz[])
 ON CONFLICT (id) DO UPDATE SET
     version = excluded.version, attempt = excluded.attempt, status = excluded.status, reason = excluded.reason,
     error_type = excluded.error_type, run_at = excluded.run_at, started_at = excluded.started_at, finished_at = excluded.finished_at
 WHERE t.version < excluded.version;
+
+-- name: change_tasks
+UPDATE read.task t SET version = c.version, attempt = c.attempt, status = c.status, reason = c.reason, error_type = c.error_type, run_at = c.run_at,
+    started_at = c.started_at, finished_at = c.finished_at
+FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[])
+     AS c (id, version, attempt, status, reason, error_type, run_at, started_at, finished_at)
+WHERE t.id = c.id AND t.version < c.version;
 
 -- name: put_app
 INSERT INTO read.app AS a (id, version, namespace, app, published_at, manifest) VALUES ($1, $2, $3, $4, $5, $6)

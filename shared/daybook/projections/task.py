@@ -1,6 +1,7 @@
 """The read model `task`: one row per task with its current state, for lists and filters. Dropped and rebuilt at will.
 
-A page's events are folded into rows in memory and written by one statement, so a task that ran within one page costs one row write.
+A page's events are folded into rows in memory and written by one statement for the new rows and one for the others, so a task that ran within one
+page costs one row write. Rows of tasks that go on are remembered, up to a bound; nobody else writes them.
 """
 
 from datetime import datetime
@@ -17,61 +18,96 @@ from ..log.sql import statements
 
 _SQL: Final = statements("daybook.projections")
 _ENCODE: Final = msgspec.json.Encoder().encode
+_CHANGING: Final = 9
+_MOST_REMEMBERED: Final = 50_000
 
 
 class TaskRow(msgspec.Struct, kw_only=True):
-    """A row of `read.task`, field by field in the order of its columns. Mutable: it is built up and written within one page."""
+    """A row of `read.task`. Mutable: it is built up within one page and written at its end. The first nine fields are those that change."""
 
     id: UUID
     version: int
     attempt: int
+    status: str
+    reason: str
+    error_type: str
+    run_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
     priority: int
     namespace: str
     owner: str
     app: str
     app_version: str
     queue: str
-    status: str
-    reason: str
-    error_type: str
     labels: bytes
-    run_at: datetime | None
     submitted_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
 
 
 class TaskProjection:
     """Keeps `read.task`."""
+
+    def __init__(self) -> None:
+        self._remembered: dict[UUID, TaskRow] = {}
+
+    def forget(self) -> None:
+        """What is remembered may not be what was written."""
+        self._remembered = {}
 
     async def apply(self, connection: Connection, events: list[Recorded]) -> bool:
         """Fold these events into their rows; false when none of them is about a task."""
         ours = [recorded for recorded in events if isinstance(recorded.event, TaskEvent)]
         if not ours:
             return False
+        try:
+            await self._digest(connection, ours)
+        except BaseException:
+            # What was folded into remembered rows will not be written.
+            self.forget()
+            raise
+        return True
+
+    async def _digest(self, connection: Connection, ours: list[Recorded]) -> None:
         rows = await self._known(connection, ours)
+        begun: dict[UUID, TaskRow] = {}
         changed: dict[UUID, TaskRow] = {}
         for recorded in ours:
             row = fold_into(rows.get(recorded.stream), recorded)
             if row is not None:
-                rows[recorded.stream] = changed[recorded.stream] = row
+                rows[recorded.stream] = row
+                (begun if recorded.version == 1 or recorded.stream in begun else changed)[recorded.stream] = row
+        if begun:
+            await connection.execute(_SQL["put_tasks"], *_columns(begun))
         if changed:
-            ordered = sorted(changed.values(), key=_by_id)
-            await connection.execute(_SQL["put_tasks"], *zip(*map(msgspec.structs.astuple, ordered), strict=True))
-        return True
+            await connection.execute(_SQL["change_tasks"], *_columns(changed)[:_CHANGING])
+        self._remember(rows)
+
+    def _remember(self, rows: dict[UUID, TaskRow]) -> None:
+        for stream, row in rows.items():
+            if row.finished_at is None:
+                self._remembered[stream] = row
+            else:
+                self._remembered.pop(stream, None)
+        if len(self._remembered) > _MOST_REMEMBERED:
+            self.forget()
 
     async def _known(self, connection: Connection, events: list[Recorded]) -> dict[UUID, TaskRow]:
+        remembered = self._remembered
+        rows: dict[UUID, TaskRow] = {}
         begun: set[UUID] = set()
         needed: set[UUID] = set()
         for recorded in events:
-            if recorded.version == 1:
+            row = remembered.get(recorded.stream)
+            if row is not None:
+                rows[recorded.stream] = row
+            elif recorded.version == 1:
                 begun.add(recorded.stream)
             elif recorded.stream not in begun:
                 needed.add(recorded.stream)
-        if not needed:
-            return {}
-        found = await connection.fetch(_SQL["known_tasks"], list(needed))
-        return {record["id"]: TaskRow(**dict(record)) for record in found}
+        if needed:
+            for record in await connection.fetch(_SQL["known_tasks"], list(needed)):
+                rows[record["id"]] = TaskRow(**dict(record))
+        return rows
 
 
 def fold_into(row: TaskRow | None, recorded: Recorded) -> TaskRow | None:
@@ -120,6 +156,11 @@ def _begun(event: TaskSubmitted, recorded: Recorded, status: Status) -> TaskRow:
         started_at=None,
         finished_at=None,
     )
+
+
+def _columns(rows: dict[UUID, TaskRow]) -> list[tuple[Any, ...]]:
+    """The rows' values, column by column, sorted by id: whoever else locks rows here locks them in the same order."""
+    return list(zip(*map(msgspec.structs.astuple, sorted(rows.values(), key=_by_id)), strict=True))
 
 
 def _by_id(row: TaskRow) -> bytes:
