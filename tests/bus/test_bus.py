@@ -20,7 +20,7 @@ from daybook_local.nats import EmbeddedNats
 async def test_it_connects_when_the_server_comes(nats_server: EmbeddedNats) -> None:
     nats_server.stop()
     async with running_bus(nats_server.url, ready=False) as bus:
-        bus.poke("api", Position(0, 1))  # nobody is there to hear it, and nobody minds
+        bus.poke(Position(0, 1), set())  # nobody is there to hear it, and nobody minds
         assert not bus.is_connected
         nats_server.start()
         await asyncio.wait_for(bus.connected(), 5)
@@ -31,7 +31,7 @@ async def test_whoever_needs_it_waits_while_it_is_away(bus: Bus, nats_server: Em
     losses = bus.losses
     nats_server.kill()
     await eventually(lambda: not bus.is_connected)
-    bus.poke("api", Position(0, 1))
+    bus.poke(Position(0, 1), set())
     waiting = asyncio.ensure_future(bus.connected())
     nats_server.start()
     connection = await asyncio.wait_for(waiting, 5)

@@ -120,7 +120,7 @@ async def test_two_that_come_from_different_places_meet(counted: Counted, log: L
 async def test_who_waits_is_woken(counted: Counted, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "POLL_SECONDS", 60.0)
     await counted.next(START)
-    log.on_commit(counted.reader.wake)
+    log.on_commit(lambda position, _: counted.reader.wake(position))
     waiting = [asyncio.create_task(counted.reader.page_after(START, 30)) for _ in range(3)]
     await asyncio.sleep(0)
     await _append(log, 1)

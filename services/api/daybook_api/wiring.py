@@ -9,6 +9,7 @@ from litestar.di import Provide
 
 from daybook import ids, waking
 from daybook.bus.jetstream import Bus
+from daybook.domain.status import ENDINGS
 from daybook.lifecycle import Duties
 from daybook.log.connections import Connection, connect
 from daybook.log.followers import Follower
@@ -45,8 +46,7 @@ class Api:
         await event_log.open_writer()
         bus = Bus(settings.nats_url, "daybook-api", queues=tuple(settings.queues.split(",")))
         reader = LogReader(partial(connect, url, "daybook_api"))
-        # Whoever watches a task waits for its runner, not for the submit that they have been told of.
-        waking.wire(event_log, reader, bus, patient_with="api")
+        waking.wire(event_log, reader, bus, urgent=ENDINGS)
         hub = Hub(event_log, reader)
         catalogue = Catalogue(event_log)
         access = Access(event_log, open_access=settings.open_access, namespace=settings.namespace)

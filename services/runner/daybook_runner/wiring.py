@@ -2,7 +2,6 @@
 
 import os
 import socket
-from functools import partial
 from typing import Final
 
 import structlog
@@ -58,7 +57,7 @@ class Runner:
         for definition in definitions.values():
             await _publish(event_log, definition, settings.namespace, lease.runner)
         bus = Bus(settings.nats_url, f"daybook-runner {lease.runner}", queues=queues)
-        event_log.on_commit(partial(bus.poke, event_log.role))
+        event_log.on_commit(bus.poke)
         output, executors = Output(bus), Executors(http_allow=settings.http_allow)
         await executors.prepare(definitions.values())
         attempts = Attempts(event_log, output, executors, lease.runner)

@@ -6,6 +6,7 @@ import structlog
 
 from daybook import ids, waking
 from daybook.bus.jetstream import Bus
+from daybook.domain.status import WAITING_EVENTS
 from daybook.lifecycle import Duties
 from daybook.log.connections import Connection, connect
 from daybook.log.followers import Follower
@@ -45,8 +46,7 @@ class Scheduler:
         holder = ids.spell("run", ids.new_id())
         dispatcher, timers = Dispatcher(event_log, bus), Timers(event_log)
 
-        # A task that was submitted waits for its bell; one that was claimed, or has ended, for nothing.
-        waking.wire(event_log, reader, bus, patient_with="runner")
+        waking.wire(event_log, reader, bus, urgent=WAITING_EVENTS)
         follow = partial(Follower, log=event_log, reader=reader, connect=connect_follower, holder=holder, save_every_seconds=1.0)
         dispatching = follow("dispatcher", dispatcher)
 

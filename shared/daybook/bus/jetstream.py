@@ -62,10 +62,10 @@ class Bus:
         """Have `callback` called for each message on a subject, from the first connection on. Call before `run`."""
         self._subscriptions.append((subject, callback))
 
-    def poke(self, by: str, position: Position) -> None:
-        """Tell everyone that a role made the log grow to this position, if that can be told, without waiting for it."""
+    def poke(self, position: Position, kinds: set[str]) -> None:
+        """Tell everyone that the log grew to this position, if that can be told, without waiting for it."""
         if self.is_connected and self._connection is not None:
-            body = encode_poke(Poke(by=by, lane=position.lane, position=position.position))
+            body = encode_poke(Poke(kinds=kinds, lane=position.lane, position=position.position))
             poking = asyncio.create_task(self._connection.publish(subjects.POKE, body))
             self._poking.add(poking)
             poking.add_done_callback(self._poking.discard)

@@ -18,9 +18,9 @@ class CancelAttempt(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", t
 
 
 class Poke(msgspec.Struct, frozen=True, kw_only=True):
-    """The log grew: which role of the database (`api`, `scheduler`, `runner`) made it grow, and up to where."""
+    """The log grew: up to where, and by which kinds of event."""
 
-    by: str
+    kinds: set[str]
     lane: Annotated[int, msgspec.Meta(ge=0, lt=LANES)]
     position: int
 

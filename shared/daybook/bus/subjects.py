@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Final
 
 POKE: Final = "daybook.poke"
-"""Core NATS: "the log grew", by whom and up to where. A hint that may be lost."""
+"""Core NATS: "the log grew", up to where and by what. A hint that may be lost."""
 
 FACTS: Final = "daybook.*.*.fact.>"
 LIVE: Final = "daybook.*.*.live.>"

@@ -71,6 +71,12 @@ _ROWS: Final[dict[type[TaskEvent], tuple[Transition, ...]]] = {
 _ALLOWED: Final = {event: frozenset().union(*(row.allowed for row in rows)) for event, rows in _ROWS.items()}
 
 
+ENDINGS: Final = frozenset(row.event for row in TABLE if row.to in TERMINAL)
+"""Events that may end a task: whoever submitted it may be waiting for them."""
+WAITING_EVENTS: Final = frozenset(row.event for row in TABLE if row.to in {Status.QUEUED, Status.SCHEDULED})
+"""Events after which a task waits for somebody to run or wake it."""
+
+
 def status_after(event: TaskEvent) -> Status:
     """The status that the event leads to; it depends on the event alone."""
     for row in _ROWS[type(event)]:

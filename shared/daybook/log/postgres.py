@@ -62,8 +62,9 @@ class Log:
         assert self._pool is not None, "the log is not open"
         return self._pool
 
-    def on_commit(self, callback: Callable[[Position], None]) -> None:
-        """Have `callback` called after each commit of this process, with the newest position that it made."""
+    def on_commit(self, callback: Callable[[Position, set[str]], None]) -> None:
+        """Have `callback` called after each commit of this process, with the newest position that it made and the kinds of
+        event."""
         if self.writer is not None:
             self.writer.on_commit = callback
 

@@ -53,8 +53,8 @@ class Writer:
         self._idle = list(self._wires)
         self._busy: set[asyncio.Task[None]] = set()
         self._watching = False
-        self.on_commit: Callable[[Position], None] = lambda _: None
-        """Called after each commit, with the newest position that it made."""
+        self.on_commit: Callable[[Position, set[str]], None] = lambda *_: None
+        """Called after each commit, with the newest position that it made and the kinds of event."""
 
     async def open(self) -> None:
         """Connect, so that a bad URL or a missing right is told at start and not by the first append."""
@@ -176,7 +176,7 @@ class Writer:
         done = {stream: Appended(Position(lane, position), at) for stream, lane, position, at in rows}
         if done:
             # One commit lies in one lane.
-            self.on_commit(max(appended.position for appended in done.values()))
+            self.on_commit(max(appended.position for appended in done.values()), {append.kind for append, _, _ in batch})
         lost: _Batch = []
         for waiting in batch:
             append, future, _ = waiting
@@ -202,7 +202,7 @@ class Writer:
                 _lose(waiting)
             elif not future.done():
                 position = Position(row["lane"], row["position"])
-                self.on_commit(position)
+                self.on_commit(position, {append.kind})
                 future.set_result(Appended(position, row["at"]))
         return unsettled
 
