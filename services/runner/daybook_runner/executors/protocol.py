@@ -27,11 +27,14 @@ class Success(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """The attempt ended badly. The texts are fit to be stored."""
+    """The attempt ended badly. The texts are fit to be stored. Not `retryable` is what would fail the same way again;
+    `retry_after_seconds` is how long the other side asked to be left alone."""
 
     error_type: str
     message: str
     traceback: str | None = None
+    retryable: bool = True
+    retry_after_seconds: float | None = None
 
 
 Outcome: TypeAlias = Success | Failure
