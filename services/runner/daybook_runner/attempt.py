@@ -89,7 +89,7 @@ class Attempts:
             content = await self._log.get_blob(task.input.digest)
         if content is None:
             return Failure(error_type="InputErased", message="the input was erased before the task ran")
-        seconds = task.policy.timeout_seconds
+        seconds, overtime = _limit(task)
         context = Context(
             task_id=attempt.task_id,
             attempt=task.attempt,
@@ -114,22 +114,28 @@ class Attempts:
             if not limit.expired():
                 raise
             context.mark_cancelled()
-            return Failure(error_type="Timeout", message=f"the attempt took longer than {seconds:g} seconds")
+            return overtime
         finally:
             del self._executing[attempt.stream]
 
     async def _report(self, attempt: Attempt, outcome: Outcome | None, why: str) -> None:
-        command, payload, blob = self._judge(attempt.task.attempt, outcome, why)
+        command, payload, blob = self._judge(attempt, outcome, why)
         pause = 0.05
         task: Task | None = attempt.task
+        loaded = False
         while True:
             try:
                 if task is None:
                     task = fold(events_of(await self._log.load(attempt.stream)))
+                    loaded = True
                 if blob is not None:
                     await self._log.put_blob(*blob)
                     blob = None
                 event = decide(task, command, clock.now())
+                if not loaded and (why or not isinstance(event, TaskEvent)):
+                    # What is known here is as old as the claim, and whoever interrupted wrote down why.
+                    task = None
+                    continue
                 if not isinstance(event, TaskEvent):
                     log.warning("report.refused", task=str(attempt.stream), refusal=type(event).__name__)
                     return
@@ -146,8 +152,9 @@ class Attempts:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    def _judge(self, number: int, outcome: Outcome | None, why: str) -> tuple[AnyCommand, bytes | None, tuple[str, bytes] | None]:
+    def _judge(self, attempt: Attempt, outcome: Outcome | None, why: str) -> tuple[AnyCommand, bytes | None, tuple[str, bytes] | None]:
         """What to report of this outcome: the command, the event's payload, and the blob to store first, if any."""
+        number = attempt.task.attempt
         if outcome is None and why == "drained":
             return Release(actor=self._actor, reason="drained", attempt=number), None, None
         if outcome is None:
@@ -163,12 +170,27 @@ class Attempts:
                 attempt=number,
                 error=sealed.content,
                 error_type=outcome.error_type[:128],
+                retryable=outcome.retryable,
+                retry_after_seconds=outcome.retry_after_seconds,
+                seed=attempt.task_id,
             )
         blob = None if sealed.blob is None else (sealed.content.digest, sealed.blob)
         return command, sealed.payload, blob
 
 
 _ENCODE: Final = msgspec.json.Encoder().encode
+
+
+def _limit(task: Task) -> tuple[float | None, Failure]:
+    """How many seconds the attempt may take, and what it is when it takes longer."""
+    timeout = task.policy.timeout_seconds
+    overtime = Failure(error_type="Timeout", message=f"the attempt took longer than {timeout or 0:g} seconds")
+    if task.deadline_at is None:
+        return timeout, overtime
+    left = max((task.deadline_at - clock.now()).total_seconds(), 0.0)
+    if timeout is not None and timeout <= left:
+        return timeout, overtime
+    return left, Failure(error_type="DeadlineExceeded", message="the task's deadline passed while it ran", retryable=False)
 
 
 def _error_of(failure: Failure) -> dict[str, str | None]:

@@ -1,27 +1,26 @@
-"""The intake: hears doorbells, loads the tasks they name, claims them in batches, and starts their attempts.
+"""The intake: learns of queued tasks, claims them in batches, and starts their attempts.
 
-Bells are pulled only for free slots. A slot is free again when its attempt has been executed: the report that follows
-waits for the database and needs no slot, up to a few times as many. A pull asks for a few bells and is repeated before it has run dry; each ends by
-itself after a few seconds, so that a server that lost it (or its whole store) is asked again soon. Everything that one
-round of bells names is loaded by one query and claimed by one commit.
+It learns of them from doorbells; while NATS is away it asks Postgres, which is slower and needs nobody. Everything that
+one round of bells names is loaded by one query and claimed by one commit. A slot is free again when its attempt has been
+executed: the report that follows waits for the database and needs no slot, up to a few times as many.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
+from zlib import crc32
 
 import msgspec
+import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
 from daybook import clock, ids
 from daybook.bus.jetstream import Bus
-from daybook.bus.messages import decode_bell
-from daybook.bus.topology import WORK, consumer_of
 from daybook.domain.commands import Start
 from daybook.domain.events import TaskEvent
 from daybook.domain.task import decide, evolve, fold
@@ -33,15 +32,22 @@ from daybook.log.sql import statements
 from daybook.manifest import Definition
 
 from .attempt import Attempt, Attempts
+from .bells import Bells
 
-_PULL_SECONDS: Final = 4.0
-_LARGEST_PULL: Final = 16
 _REPORTS_PER_SLOT: Final = 3
 _LOOK_SECONDS: Final = 2.0
+_ASK_SECONDS: Final = 0.5
 _SETTLE_SECONDS: Final = 0.5
 _SQL: Final = statements("daybook_runner")
+_READ_SQL: Final = statements("daybook.projections")
 
 log = structlog.get_logger()
+
+
+class _Running(NamedTuple):
+    work: "asyncio.Task[None]"
+    started: int
+    """The version of the stream at which the attempt began."""
 
 
 class Intake:
@@ -63,59 +69,62 @@ class Intake:
         self._bus = bus
         self._attempts = attempts
         self._definitions = definitions
+        self._runner = runner
         self._start = Start(actor=f"runner:{runner}", runner=runner)
         self._namespace = namespace
         self._queues = queues
         self._slots = slots
-        self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._running: dict[UUID, _Running] = {}
         self._executing: set[UUID] = set()
-        self._bells: list[tuple[list[UUID], Msg]] = []
+        self._waiting: list[tuple[list[UUID], Msg | None]] = []
+        self.bells = Bells(bus, queues, free=self._free, heard=self._hear)
         self._changed = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._open = True
 
     async def run(self) -> None:
-        """Pull and claim, for ever. A duty."""
-        nats = await self._bus.connected()
-        pulls = [_Pull(queue, nats.new_inbox()) for queue in self._queues]
-        subscriptions = [await nats.subscribe(pull.inbox, cb=self._heard(pull)) for pull in pulls]
-        losses = self._bus.losses
-        try:
-            while self._open:
-                if losses != self._bus.losses:
-                    losses = self._bus.losses
-                    for pull in pulls:
-                        pull.forget()
-                free = self._free()
-                if free > 0:
-                    for pull in pulls:
-                        if pull.wants_more():
-                            await nats.publish(*pull.request(min(max(free // 4, 1), _LARGEST_PULL)))
-                    if self._bells:
-                        async with self._claiming:
-                            await self._claim(free)
-                        continue
-                await self._change(_PULL_SECONDS / 2)
-        finally:
-            for subscription in subscriptions:
-                await subscription.unsubscribe()
+        """Claim what is waiting as slots become free, for ever. A duty; `bells.run` and `ask` are the others."""
+        while self._open:
+            self._changed.clear()
+            free = self._free()
+            if free > 0 and self._waiting:
+                async with self._claiming:
+                    await self._claim(free)
+            else:
+                await self._changed.wait()
+
+    async def ask(self) -> None:
+        """While NATS is away, ask Postgres what is queued. A duty."""
+        while True:
+            await asyncio.sleep(_ASK_SECONDS)
+            free = self._free()
+            if self._bus.is_connected or free <= 0 or self._waiting:
+                continue
+            # Several runners ask at once and see the same: each begins somewhere else among the first.
+            rows = await self._log.pool.fetch(_READ_SQL["claimable"], self._namespace, list(self._queues), list(self._definitions), 4 * free)
+            tasks = [row["id"] for row in rows]
+            turn = crc32(self._runner.encode()) % max(len(tasks) - free, 1)
+            self._hear(tasks[turn : turn + free], None)
 
     def _free(self) -> int:
         """How many attempts may begin now. When the database is slow to take reports, they must not pile up without end."""
+        if not self._open:
+            return 0
         return min(self._slots - len(self._executing), self._slots * (1 + _REPORTS_PER_SLOT) - len(self._running))
 
     def cancel(self, stream: UUID) -> None:
         """Stop a running attempt whose task is to be cancelled."""
         running = self._running.get(stream)
         if running is not None:
-            self._attempts.interrupt(running, stream, "cancelled")
+            self._attempts.interrupt(running.work, stream, "cancelled")
 
     async def watch_cancels(self) -> None:
         """Look in the log every few seconds whether a running task is to be cancelled: NATS may not have said so. A duty."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             if self._running:
-                for row in await self._log.pool.fetch(_SQL["cancel_requested"], list(self._running)):
+                started = [running.started for running in self._running.values()]
+                for row in await self._log.pool.fetch(_SQL["cancel_requested"], list(self._running), started):
                     self.cancel(row["stream"])
 
     async def drain(self, grace_seconds: float) -> None:
@@ -126,41 +135,29 @@ class Intake:
             # What is being claimed at this moment is ours too, as soon as the log says so.
             async with asyncio.timeout(grace_seconds), self._claiming:
                 while self._running:
-                    await asyncio.wait(self._running.values())
+                    await asyncio.wait(self._works())
         for stream, running in list(self._running.items()):
-            self._attempts.interrupt(running, stream, "drained")
+            self._attempts.interrupt(running.work, stream, "drained")
         if self._running:
-            await asyncio.wait(self._running.values(), timeout=2)
+            await asyncio.wait(self._works(), timeout=2)
 
-    def _heard(self, pull: "_Pull") -> Callable[[Msg], Awaitable[None]]:
-        async def heard(message: Msg) -> None:
-            if message.data and message.reply:
-                pull.received()
-                self._bells.append((decode_bell(message.data), message))
-            else:
-                pull.ended(message.headers)
-            self._changed.set()
+    def _works(self) -> "list[asyncio.Task[None]]":
+        return [running.work for running in self._running.values()]
 
-        return heard
-
-    async def _change(self, seconds: float) -> None:
-        self._changed.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
+    def _hear(self, tasks: list[UUID], message: Msg | None) -> None:
+        self._waiting.append((tasks, message))
+        self._changed.set()
 
     async def _claim(self, free: int) -> None:
         """Claim as many of the tasks rung for as there are free slots; what does not fit stays for the next round."""
         wanted: dict[UUID, None] = {}
-        heard: list[Msg] = []
-        while self._open and self._bells and len(wanted) < free:
-            tasks, message = self._bells.pop(0)
+        heard: list[Msg | None] = []
+        while self._open and self._waiting and len(wanted) < free:
+            tasks, message = self._waiting.pop(0)
             fitting, rest = tasks[: free - len(wanted)], tasks[free - len(wanted) :]
             wanted.update(dict.fromkeys(task for task in fitting if task not in self._running))
             if rest:
-                self._bells.insert(0, (rest, message))
+                self._waiting.insert(0, (rest, message))
             else:
                 heard.append(message)
         if wanted:
@@ -168,7 +165,9 @@ class Intake:
             claims = [claim for claim in map(self._claimable, streams.values()) if claim is not None]
             await self._claim_all(claims)
         for message in heard:
-            await message.ack()
+            if message is not None:
+                with suppress(nats.errors.Error):  # It will be rung again, and found to be claimed.
+                    await message.ack()
 
     def _claimable(self, recorded: list[Recorded]) -> tuple[Attempt, TaskEvent] | None:
         """The attempt that this runner could make of a loaded task, and the event that claims it; None when it is not
@@ -206,11 +205,11 @@ class Intake:
         for (attempt, event), append in zip(claims, appends, strict=True):
             match append.exception():
                 case None:
-                    self._begin(attempt.stream, self._run(_claimed(attempt, event, append.result().at)))
+                    self._begin(attempt, self._run(_claimed(attempt, event, append.result().at)))
                 case Conflict():
                     pass
                 case LogUnavailable():
-                    self._begin(attempt.stream, self._run_if_claimed(attempt, event))
+                    self._begin(attempt, self._run_if_claimed(attempt, event))
                 case error:
                     errors.append(error)
         if errors:
@@ -235,11 +234,13 @@ class Intake:
     def _executed(self, stream: UUID) -> None:
         self._executing.discard(stream)
         self._changed.set()
+        self.bells.look()
 
-    def _begin(self, stream: UUID, work: Coroutine[None, None, None]) -> None:
-        self._executing.add(stream)
-        running = self._running[stream] = asyncio.create_task(work)
-        running.add_done_callback(partial(self._ended, stream))
+    def _begin(self, attempt: Attempt, work: Coroutine[None, None, None]) -> None:
+        self._executing.add(attempt.stream)
+        running = _Running(asyncio.create_task(work), attempt.task.version + 1)
+        self._running[attempt.stream] = running
+        running.work.add_done_callback(partial(self._ended, attempt.stream))
 
     def _ended(self, stream: UUID, done: "asyncio.Task[None]") -> None:
         self._running.pop(stream, None)
@@ -250,40 +251,3 @@ class Intake:
 
 def _claimed(attempt: Attempt, event: TaskEvent, at: datetime) -> Attempt:
     return msgspec.structs.replace(attempt, task=evolve(attempt.task, event, at))
-
-
-class _Pull:
-    """A standing request for bells of one queue: how many more will come, and until when."""
-
-    def __init__(self, queue: str, inbox: str) -> None:
-        self.inbox = inbox
-        consumer = consumer_of(queue).durable_name
-        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{WORK}.{consumer}"
-        self._due = 0
-        self._batch = 0
-        self._until = 0.0
-        self._not_before = 0.0
-
-    def wants_more(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        return now >= self._not_before and (now >= self._until or self._due * 2 <= self._batch)
-
-    def request(self, batch: int) -> tuple[str, bytes, str]:
-        """Subject, body and reply subject of a pull for so many bells."""
-        self._due = self._batch = batch
-        self._until = asyncio.get_running_loop().time() + _PULL_SECONDS
-        body = msgspec.json.encode({"batch": batch, "expires": int(_PULL_SECONDS * 1e9)})
-        return self._subject, body, self.inbox
-
-    def forget(self) -> None:
-        """The server may have forgotten the request."""
-        self._until = 0.0
-
-    def received(self) -> None:
-        self._due -= 1
-
-    def ended(self, headers: dict[str, str] | None) -> None:
-        """The server ended the pull. When it did so because something is missing, asking again at once would only spin."""
-        self._due = 0
-        if (headers or {}).get("Status") not in {"404", "408"}:
-            self._not_before = asyncio.get_running_loop().time() + 0.25

@@ -8,4 +8,5 @@ SELECT daybook.renew_lease($1, $2, $3);
 SELECT daybook.end_lease($1, $2);
 
 -- name: cancel_requested
-SELECT stream FROM log.event WHERE stream = ANY ($1) AND kind = 'task.cancel_requested.v1';
+SELECT e.stream FROM unnest($1::uuid[], $2::int[]) AS r (stream, started)
+JOIN log.event e ON e.stream = r.stream AND e.version > r.started AND e.kind = 'task.cancel_requested.v1';

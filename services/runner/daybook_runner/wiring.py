@@ -82,6 +82,8 @@ class Runner:
         duties.add("bus", bus.run)
         duties.add("output", output.run)
         duties.add("intake", intake.run)
+        duties.add("bells", intake.bells.run)
+        duties.add("asking", intake.ask)
         duties.add("cancels", intake.watch_cancels)
         return cls(event_log, bus, lease, intake, executors, duties)
 

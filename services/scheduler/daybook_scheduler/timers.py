@@ -1,25 +1,32 @@
-"""Timers: says `TaskDue` when a task's time has come.
+"""Timers: does what is to be done to a task at a time: `TaskDue` when it is due, `TaskExpired` when it has waited too
+long, `TaskLost` when its attempt is overdue.
 
 Sleeps until the next timer or until one is set, and looks every two seconds besides: it may have been set through
-another scheduler, which is dead by now. A timer's row carries the version that set it, so firing is one append of the
-next version: of two schedulers one wins, and a task that was cancelled or rescheduled meanwhile wins against both.
+another scheduler, which is dead by now. Firing is a command like any other: load, fold, decide, append. Of two schedulers one wins, and a task that
+was cancelled or rescheduled meanwhile wins against both.
 """
 
 import asyncio
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from daybook.domain.events import TaskDue
+from daybook import ids
+from daybook.domain.commands import AnyCommand, Expire, Lose, MarkDue
+from daybook.domain.events import TaskEvent
+from daybook.domain.status import Status
+from daybook.domain.task import Task, decide, fold
 from daybook.log.connections import Connection, connect
-from daybook.log.envelope import Conflict
-from daybook.log.postgres import Log
+from daybook.log.envelope import Appended, Conflict, Recorded, StreamUnreadable
+from daybook.log.postgres import Log, events_of
 from daybook.log.sql import statements
 
 _BATCH: Final = 500
 _LONGEST_SLEEP_SECONDS: Final = 2.0
 _HELD_ELSEWHERE_SECONDS: Final = 0.1
+_ACTOR: Final = "scheduler"
 _SQL: Final = statements("daybook.projections")
 
 log = structlog.get_logger()
@@ -61,8 +68,8 @@ class Timers:
             if not rows:
                 return 0
             streams: list[UUID] = [row["id"] for row in rows]
-            due = TaskDue(actor="scheduler")
-            appends = [self._log.append(row["id"], row["version"] + 1, due, namespace="") for row in rows]
+            tasks = await self._log.load_many(streams)
+            appends = [append for stream, recorded in tasks.items() if (append := self._fired(stream, recorded, rows[0]["now"])) is not None]
             outcomes = await asyncio.gather(*appends, return_exceptions=True)
             for outcome in outcomes:
                 # A conflict is an answer: the task went on without its timer.
@@ -72,9 +79,36 @@ class Timers:
             log.debug("timers.fired", timers=len(rows))
             return len(rows)
 
+    def _fired(self, stream: UUID, recorded: list[Recorded], now: datetime) -> "asyncio.Future[Appended] | None":
+        """Append what this moment means for the task; None when it means nothing any more."""
+        try:
+            task = fold(events_of(recorded))
+        except StreamUnreadable as error:
+            log.error("task.unreadable", task=str(stream), detail=str(error))
+            return None
+        command = None if task is None else _command(task, ids.spell("tsk", stream), now)
+        event = None if command is None else decide(task, command, now)
+        if task is None or not isinstance(event, TaskEvent):
+            return None
+        return self._log.append(stream, task.version + 1, event, namespace=recorded[0].namespace)
+
     async def _sleep(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
         except TimeoutError:
             pass
+
+
+def _command(task: Task, seed: str, now: datetime) -> AnyCommand | None:
+    if task.deadline_at is not None and now >= task.deadline_at and task.status in {Status.SCHEDULED, Status.QUEUED}:
+        return Expire(actor=_ACTOR)
+    match task.status:
+        case Status.SCHEDULED:
+            return MarkDue(actor=_ACTOR)
+        case Status.QUEUED:
+            return Expire(actor=_ACTOR)
+        case Status.RUNNING if task.overdue_at is not None and now >= task.overdue_at:
+            return Lose(actor=_ACTOR, reason="overdue", attempt=task.attempt, seed=seed)
+        case _:
+            return None

@@ -17,6 +17,7 @@ from daybook.projections.timer import TimerProjection
 from daybook.settings import Settings, require_database
 
 from .dispatcher import Dispatcher
+from .reaper import Reaper
 from .timers import Timers
 
 log = structlog.get_logger()
@@ -25,10 +26,11 @@ log = structlog.get_logger()
 class Scheduler:
     """A scheduler process: `start` it, `stop` it."""
 
-    def __init__(self, event_log: Log, bus: Bus, reader: LogReader, duties: Duties) -> None:
+    def __init__(self, event_log: Log, bus: Bus, reader: LogReader, reaper: Reaper, duties: Duties) -> None:
         self.log = event_log
         self.bus = bus
         self.reader = reader
+        self.reaper = reaper
         self._duties = duties
 
     @classmethod
@@ -44,11 +46,11 @@ class Scheduler:
 
         reader = LogReader(connect_follower)
         holder = ids.spell("run", ids.new_id())
-        dispatcher, timers = Dispatcher(event_log, bus), Timers(event_log)
+        dispatcher, timers, reaper = Dispatcher(event_log, bus), Timers(event_log), Reaper(event_log)
 
         waking.wire(event_log, reader, bus, urgent=WAITING_EVENTS)
         follow = partial(Follower, log=event_log, reader=reader, connect=connect_follower, holder=holder, save_every_seconds=1.0)
-        dispatching = follow("dispatcher", dispatcher)
+        dispatching, reaping = follow("dispatcher", dispatcher), follow("reaper", reaper)
 
         async def dispatch() -> None:
             try:
@@ -56,13 +58,21 @@ class Scheduler:
             finally:
                 dispatcher.rest()
 
+        async def reap() -> None:
+            try:
+                await reaping.run()
+            finally:
+                reaper.rest()
+
         duties = Duties()
         duties.add("bus", bus.run)
         duties.add(TIMER, follow(TIMER, TimerProjection(), on_applied=timers.wake).run)
         duties.add("dispatcher", dispatch)
         duties.add("timers", timers.run)
         duties.add("pump", dispatcher.pump)
-        return cls(event_log, bus, reader, duties)
+        duties.add("reaper", reap)
+        duties.add("leases", reaper.watch)
+        return cls(event_log, bus, reader, reaper, duties)
 
     def start(self) -> None:
         """Start the duties."""

@@ -33,6 +33,7 @@ class Submit(Command, frozen=True, kw_only=True):
     policy: Policy = Policy()
     labels: dict[str, str] = {}
     fingerprint: str = ""
+    rerun_of: str = ""
 
 
 class Reschedule(Command, frozen=True, kw_only=True):
@@ -65,11 +66,30 @@ class Succeed(Command, frozen=True, kw_only=True):
 
 
 class Fail(Command, frozen=True, kw_only=True):
-    """Report that an attempt ended badly."""
+    """Report that an attempt ended badly, whether the same could go well another time, and when at the earliest. `seed`
+    (the task's id) is what the jitter of the next retry is made of."""
 
     attempt: int
     error: Content
     error_type: str
+    retryable: bool = True
+    retry_after_seconds: float | None = None
+    seed: str = ""
+
+
+class Lose(Command, frozen=True, kw_only=True):
+    """Say that an attempt will never report."""
+
+    attempt: int
+    seed: str = ""
+
+
+class Expire(Command, frozen=True, kw_only=True):
+    """End a task that has waited too long, if it has."""
+
+
+class Retry(Command, frozen=True, kw_only=True):
+    """Try an ended task again."""
 
 
 class Cancel(Command, frozen=True, kw_only=True):
@@ -82,4 +102,4 @@ class ConfirmCancel(Command, frozen=True, kw_only=True):
     attempt: int
 
 
-AnyCommand: TypeAlias = Submit | Reschedule | MarkDue | Start | Release | Succeed | Fail | Cancel | ConfirmCancel
+AnyCommand: TypeAlias = Submit | Reschedule | MarkDue | Start | Release | Succeed | Fail | Lose | Expire | Retry | Cancel | ConfirmCancel

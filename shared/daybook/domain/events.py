@@ -28,11 +28,24 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """How a task is to be tried. `timeout_seconds` bounds one attempt."""
+    """How a task is to be tried.
+
+    `max_attempts` counts attempts that fail by themselves, `max_losses` those whose runner was lost. Before retry n a
+    task waits `backoff_seconds` times `backoff_factor` to the power n - 1, `backoff_max_seconds` at most; errors of the
+    types in `non_retryable` are final. `timeout_seconds` bounds one attempt, `queue_ttl_seconds` the time that the task
+    waits in its queue, `deadline_seconds` all of it, from when it was first due.
+    """
 
     max_attempts: int = 1
     timeout_seconds: float | None = None
     delivery: Delivery = "at_least_once"
+    max_losses: int = 3
+    backoff_seconds: float = 1.0
+    backoff_factor: float = 2.0
+    backoff_max_seconds: float = 300.0
+    non_retryable: tuple[str, ...] = ()
+    queue_ttl_seconds: float | None = None
+    deadline_seconds: float | None = None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", gc=False):
@@ -49,7 +62,8 @@ class TaskEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TaskSubmitted(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.submitted.v1"):
-    """A task was accepted. With `run_at` it waits for that instant. `fingerprint` names the request, for idempotency keys."""
+    """A task was accepted. With `run_at` it waits for that instant. `fingerprint` names the request, for idempotency keys;
+    `rerun_of` the task that this one repeats. From `expires_at` on it is not to be started any more."""
 
     owner: str
     app: str
@@ -61,6 +75,8 @@ class TaskSubmitted(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, ta
     policy: Policy = Policy()
     labels: dict[str, str] = {}
     fingerprint: str = ""
+    rerun_of: str = ""
+    expires_at: datetime | None = None
 
 
 class TaskRescheduled(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.rescheduled.v1"):
@@ -72,18 +88,22 @@ class TaskRescheduled(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, 
 class TaskDue(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.due.v1"):
     """The time of a scheduled task has come."""
 
+    expires_at: datetime | None = None
+
 
 class TaskStarted(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.started.v1"):
-    """A runner claimed the task: attempt number `attempt`, counted from 1."""
+    """A runner claimed the task: attempt number `attempt`, counted from 1. It must have reported by `overdue_at`."""
 
     attempt: int
     runner: str
+    overdue_at: datetime | None = None
 
 
 class TaskReleased(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.released.v1"):
     """A draining runner handed the attempt back, unfinished. Not a loss."""
 
     attempt: int
+    expires_at: datetime | None = None
 
 
 class TaskSucceeded(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.succeeded.v1"):
@@ -102,14 +122,37 @@ class TaskFailed(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="
     retry_at: datetime | None = None
 
 
+class TaskLost(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.lost.v1"):
+    """The attempt will never report: its runner is gone, or is long overdue. The task is queued again, at once or from
+    `retry_at` on, unless the loss is `final`."""
+
+    attempt: int
+    runner: str = ""
+    retry_at: datetime | None = None
+    final: bool = False
+    expires_at: datetime | None = None
+
+
+class TaskExpired(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.expired.v1"):
+    """The task waited too long: in its queue (reason `queue_ttl`), or altogether (`deadline`)."""
+
+
+class TaskRetried(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.retried.v1"):
+    """Somebody wanted an ended task to be tried again: a new round begins, with all attempts before it."""
+
+    expires_at: datetime | None = None
+
+
 class TaskCancelRequested(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.cancel_requested.v1"):
     """Somebody wants a running task to stop; its runner has been asked."""
 
 
 class TaskCancelled(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.cancelled.v1"):
-    """The task was stopped before it could end by itself. `attempt` is 0 when it never ran."""
+    """The task was stopped before it could end by itself. `attempt` is 0 when it never ran; `requested_by` wanted it, when
+    another actor tells it."""
 
     attempt: int = 0
+    requested_by: str = ""
 
 
 class AppPublished(Event, frozen=True, kw_only=True, omit_defaults=True, tag="app.published.v1"):
@@ -139,7 +182,18 @@ class TokenRevoked(Event, frozen=True, kw_only=True, omit_defaults=True, tag="to
 
 
 AnyTaskEvent: TypeAlias = (
-    TaskSubmitted | TaskRescheduled | TaskDue | TaskStarted | TaskReleased | TaskSucceeded | TaskFailed | TaskCancelRequested | TaskCancelled
+    TaskSubmitted
+    | TaskRescheduled
+    | TaskDue
+    | TaskStarted
+    | TaskReleased
+    | TaskSucceeded
+    | TaskFailed
+    | TaskLost
+    | TaskExpired
+    | TaskRetried
+    | TaskCancelRequested
+    | TaskCancelled
 )
 AnyEvent: TypeAlias = AnyTaskEvent | AppPublished | TokenIssued | TokenRevoked
 
@@ -151,6 +205,9 @@ TASK_EVENTS: tuple[type[TaskEvent], ...] = (
     TaskReleased,
     TaskSucceeded,
     TaskFailed,
+    TaskLost,
+    TaskExpired,
+    TaskRetried,
     TaskCancelRequested,
     TaskCancelled,
 )

@@ -31,6 +31,14 @@ SELECT manifest, published_at FROM read.app WHERE namespace = $1 ORDER BY app;
 -- name: queued
 SELECT id, namespace, queue, app, priority, submitted_at FROM read.task WHERE status = 'queued';
 
+-- Who runs what; the log says which runner.
+-- name: running
+SELECT t.id, s.data ->> 'runner' AS runner, (s.data ->> 'attempt')::int AS attempt
+FROM read.task t CROSS JOIN LATERAL (
+    SELECT e.data FROM log.event e WHERE e.stream = t.id AND e.kind = 'task.started.v1' AND e.version <= t.version ORDER BY e.version DESC LIMIT 1
+) s
+WHERE t.status = 'running';
+
 -- name: put_timers
 INSERT INTO read.timer AS t (id, version, due_at) SELECT * FROM unnest($1::uuid[], $2::int[], $3::timestamptz[])
 ON CONFLICT (id) DO UPDATE SET version = excluded.version, due_at = excluded.due_at WHERE t.version < excluded.version;
@@ -39,7 +47,7 @@ ON CONFLICT (id) DO UPDATE SET version = excluded.version, due_at = excluded.due
 DELETE FROM read.timer t USING unnest($1::uuid[], $2::int[]) AS d (id, version) WHERE t.id = d.id AND t.version <= d.version;
 
 -- name: due_timers
-SELECT id, version FROM read.timer WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED;
+SELECT id, version, clock_timestamp() AS now FROM read.timer WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED;
 
 -- How long until the next timer, by the database's clock; null when there is none.
 -- name: next_timer
@@ -49,7 +57,18 @@ SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM read.tim
 -- name: live_slots
 SELECT r.namespace, q.queue, a.app, sum(r.slots)::int AS slots, min(r.slots) AS smallest
 FROM daybook.runner r CROSS JOIN LATERAL unnest(r.queues) AS q (queue) CROSS JOIN LATERAL unnest(r.apps) AS a (app)
-WHERE r.until > clock_timestamp() GROUP BY r.namespace, q.queue, a.app;
+WHERE r.until > clock_timestamp() AND r.ended_at IS NULL GROUP BY r.namespace, q.queue, a.app;
 -- name: restart
 INSERT INTO log.cursor AS c (follower, positions) VALUES ($1, $2)
 ON CONFLICT (follower) DO UPDATE SET positions = $2, epoch = c.epoch + 1, holder = '', until = '-infinity';
+
+-- The leases that nobody has ended.
+-- name: leases
+SELECT id, until, ttl, until <= clock_timestamp() AS expired FROM daybook.runner WHERE ended_at IS NULL;
+
+-- name: end_leases
+SELECT daybook.end_leases($1, $2);
+
+-- What a runner may take when nobody rings: queued tasks that it serves, the most urgent and oldest first.
+-- name: claimable
+SELECT id FROM read.task WHERE status = 'queued' AND namespace = $1 AND queue = ANY ($2) AND app = ANY ($3) ORDER BY priority, submitted_at LIMIT $4;

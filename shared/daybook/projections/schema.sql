@@ -6,7 +6,7 @@ BEGIN
         CREATE SCHEMA read AUTHORIZATION daybook_projector;
     END IF;
 END $$;
-GRANT USAGE ON SCHEMA read TO daybook_api, daybook_scheduler;
+GRANT USAGE ON SCHEMA read TO daybook_api, daybook_scheduler, daybook_runner;
 
 -- One row per task: its current state, for lists. The task itself is read from the log.
 CREATE TABLE IF NOT EXISTS read.task (
@@ -57,4 +57,5 @@ ALTER TABLE read.task OWNER TO daybook_projector;
 ALTER TABLE read.app OWNER TO daybook_projector;
 ALTER TABLE read.timer OWNER TO daybook_projector;
 GRANT SELECT ON read.task, read.app TO daybook_api, daybook_scheduler;
+GRANT SELECT ON read.task TO daybook_runner;
 GRANT SELECT, INSERT, UPDATE, DELETE ON read.timer TO daybook_scheduler;

@@ -1,21 +1,34 @@
-"""The read model `timer`: one row per task that waits for a time. It has its own follower, in the scheduler, so that an
-outage of the API delays nothing.
+"""The read model `timer`: one row per task that something will happen to at a time: it is due, its time in the queue is
+over, or its attempt is overdue. It has its own follower, in the scheduler, so that an outage of the API delays nothing.
 
-A row carries the version that made it: whoever fires it appends the next one, and loses that race harmlessly when the
-task was cancelled or rescheduled meanwhile.
+A row carries the version that made it: whoever fires it decides on the task as it is then. So a row that has become
+pointless (the attempt ended in time) costs nothing but a look when its time comes, and most of them are left to that.
 """
 
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from ..domain.events import Event, TaskCancelled, TaskDue, TaskEvent, TaskFailed, TaskRescheduled, TaskSubmitted
+from ..domain.events import (
+    Event,
+    TaskCancelled,
+    TaskDue,
+    TaskEvent,
+    TaskExpired,
+    TaskFailed,
+    TaskLost,
+    TaskReleased,
+    TaskRescheduled,
+    TaskRetried,
+    TaskStarted,
+    TaskSubmitted,
+)
 from ..log.connections import Connection
 from ..log.envelope import Recorded
 from ..log.sql import statements
 
 FOLLOWER: Final = "timer"
-_ENDING: Final = (TaskDue, TaskCancelled)
+_ENDING: Final = (TaskDue, TaskExpired, TaskCancelled)
 _SQL: Final = statements("daybook.projections")
 
 
@@ -54,7 +67,17 @@ class TimerProjection:
 
 def _due_at(event: TaskEvent) -> datetime | None:
     match event:
-        case TaskSubmitted(run_at=due) | TaskRescheduled(run_at=due) | TaskFailed(retry_at=due):
-            return due
+        case TaskSubmitted():
+            return event.run_at or event.expires_at
+        case TaskLost():
+            return event.retry_at or event.expires_at
+        case TaskRescheduled():
+            return event.run_at
+        case TaskFailed():
+            return event.retry_at
+        case TaskDue() | TaskReleased() | TaskRetried():
+            return event.expires_at
+        case TaskStarted():
+            return event.overdue_at
         case _:
             return None
