@@ -30,8 +30,9 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_runner_that_renews_no_more_loses_its_attempts(settings: Settings, log: Log, owner: Connection) -> None:
     await lease(owner, "dead")
-    await lease(owner, "alive", ttl=timedelta(minutes=1))
+    await lease(owner, "alive")
     mine, other = await running(settings, log, "dead"), await running(settings, log, "alive")
+    await renew(owner, "dead")
     async with running_scheduler(settings):
         await comes_to(log, mine, "submitted", "started", "lost")
         lost = (await log.load(mine))[-1].event
@@ -44,6 +45,7 @@ async def test_whoever_was_ended_renews_nothing_and_claims_nothing(settings: Set
     await lease(owner, "dead")
     task = await running(settings, log, "dead")
     another = await submit(log)
+    await renew(owner, "dead")
     async with running_scheduler(settings):
         await comes_to(log, task, "submitted", "started", "lost")
     assert not await renew(owner, "dead")
@@ -57,6 +59,8 @@ async def test_a_clock_that_jumps_ends_nobody_who_renews(settings: Settings, log
     for name in ("one", "two"):
         await lease(owner, name)
     tasks = [await running(settings, log, name) for name in ("one", "two")]
+    await renew(owner, "one", ttl=3 * TTL)
+    await renew(owner, "two", ttl=3 * TTL)
     async with running_scheduler(settings) as scheduler:
         await eventually(lambda: scheduler.reaper.looks > 2)
         await owner.execute("UPDATE daybook.runner SET until = until - interval '1 hour'")
@@ -71,6 +75,7 @@ async def test_a_clock_that_jumps_ends_nobody_who_renews(settings: Settings, log
 async def test_two_schedulers_lose_an_attempt_once(settings: Settings, log: Log, owner: Connection) -> None:
     await lease(owner, "dead")
     tasks = [await running(settings, log, "dead") for _ in range(20)]
+    await renew(owner, "dead")
     async with running_scheduler(settings), running_scheduler(settings):
         for task in tasks:
             await comes_to(log, task, "submitted", "started", "lost")
@@ -90,6 +95,7 @@ async def test_what_was_lost_while_nobody_watched_is_found(settings: Settings, l
 async def test_a_loss_can_be_the_end(settings: Settings, log: Log, owner: Connection, policy: Policy) -> None:
     await lease(owner, "dead")
     task = await running(settings, log, "dead", policy)
+    await renew(owner, "dead")
     async with running_scheduler(settings):
         await comes_to(log, task, "submitted", "started", "lost")
         found = await task_of(log, task)
@@ -99,6 +105,7 @@ async def test_a_loss_can_be_the_end(settings: Settings, log: Log, owner: Connec
 async def test_a_task_that_was_to_be_cancelled_is_cancelled(settings: Settings, log: Log, owner: Connection) -> None:
     await lease(owner, "dead")
     task = await running(settings, log, "dead")
+    await renew(owner, "dead")
     await log.append(task, 3, TaskCancelRequested(actor="user:ann", reason="enough"), namespace="default")
     async with running_scheduler(settings):
         await comes_to(log, task, "submitted", "started", "cancel_requested", "cancelled")
@@ -106,7 +113,7 @@ async def test_a_task_that_was_to_be_cancelled_is_cancelled(settings: Settings, 
 
 
 async def test_an_overdue_attempt_is_lost_though_its_runner_lives(settings: Settings, log: Log, owner: Connection) -> None:
-    await lease(owner, "frozen", ttl=timedelta(minutes=1))
+    await lease(owner, "frozen")
     task = await submit(log, policy=Policy(timeout_seconds=0.1))
     async with open_log(settings.database_url, "runner", "frozen", "secret") as runner:
         await runner.append(task, 2, TaskStarted(attempt=1, runner="frozen", overdue_at=clock.after(0.2)), namespace="default")
@@ -115,7 +122,7 @@ async def test_an_overdue_attempt_is_lost_though_its_runner_lives(settings: Sett
         assert (await log.load(task))[-1].event == TaskLost(actor="scheduler", reason="overdue", attempt=1, runner="frozen")
 
 
-async def lease(owner: Connection, name: str, *, ttl: timedelta = TTL) -> None:
+async def lease(owner: Connection, name: str, *, ttl: timedelta = timedelta(minutes=1)) -> None:
     """A lease that nobody renews but the test."""
     await owner.execute("SELECT daybook.take_lease($1, 'secret', 'default', '{default}', '{hello}', 4, 'a test', $2)", name, ttl)
 

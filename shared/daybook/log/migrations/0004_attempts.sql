@@ -15,7 +15,7 @@ $$;
 CREATE OR REPLACE FUNCTION daybook.renew_lease(runner text, secret text, ttl interval) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH renewed AS (
-        UPDATE daybook.runner r SET until = clock_timestamp() + renew_lease.ttl
+        UPDATE daybook.runner r SET until = clock_timestamp() + renew_lease.ttl, ttl = renew_lease.ttl
         WHERE r.id = renew_lease.runner AND r.secret = sha256(convert_to(renew_lease.secret, 'UTF8')) AND r.ended_at IS NULL
         RETURNING 1)
     SELECT EXISTS (SELECT FROM renewed)
