@@ -79,10 +79,12 @@ class PaperRunner:
 
 
 @asynccontextmanager
-async def paper_runner(database_url: str, *, slots: int, queues: tuple[str, ...] = ("default",)) -> AsyncIterator[PaperRunner]:
+async def paper_runner(
+    database_url: str, *, slots: int, queues: tuple[str, ...] = ("default",), apps: tuple[str, ...] = ("hello",)
+) -> AsyncIterator[PaperRunner]:
     """A runner with so many free slots, for as long as this context lasts."""
     runner, secret = ids.spell("run", ids.new_id()), ids.new_secret()
     async with open_log(database_url, "runner", runner, secret) as log:
-        take = "SELECT daybook.take_lease($1, $2, 'default', $3, '{hello}', $4, 'paper', $5)"
-        await log.pool.execute(take, runner, secret, list(queues), slots, timedelta(minutes=1))
+        take = "SELECT daybook.take_lease($1, $2, 'default', $3, $6, $4, 'paper', $5)"
+        await log.pool.execute(take, runner, secret, list(queues), slots, timedelta(minutes=1), list(apps))
         yield PaperRunner(log, runner)

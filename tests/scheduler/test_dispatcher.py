@@ -42,6 +42,17 @@ async def test_tasks_of_an_app_that_nobody_serves_keep_no_others_waiting(setting
         await bells.ring_for([served])
 
 
+async def test_the_most_urgent_goes_first_whichever_app_it_is_for(settings: Settings, log: Log, bells: Bells) -> None:
+    submitted = [(priority, await submit(log, app, priority=priority)) for priority, app in ((4, "hello"), (2, "other"), (3, "hello"), (1, "other"))]
+    in_order = [task for _, task in sorted(submitted)]
+    async with running_scheduler(settings), paper_runner(settings.database_url, slots=1, apps=("hello", "other")) as runner:
+        await bells.ring_for(in_order[:2])
+        await runner.claim(in_order[0])
+        await bells.ring_for(in_order[:3])
+        await runner.claim(in_order[1])
+        await bells.ring_for(in_order)
+
+
 async def test_a_bell_that_nobody_answered_rings_again(settings: Settings, log: Log, bells: Bells, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "_RING_AGAIN_SECONDS", 0.5)
     async with running_scheduler(settings), paper_runner(settings.database_url, slots=4) as runner:

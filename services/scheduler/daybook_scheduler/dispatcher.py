@@ -5,12 +5,13 @@ the read model's own cursor, and follows the log from there. So a dispatcher tha
 before, and the hot path writes nothing.
 
 Each queue's work stream is kept shallow, about twice the slots of its live runners, and is filled by priority, then
-age. A bell that was rung and led to no claim is rung again: bells live in NATS' memory and may be lost with it. Several
-tasks share one bell when there are many.
+age, over all apps that somebody serves there. A bell that was rung and led to no claim is rung again: bells live in
+NATS' memory and may be lost with it. Several tasks share one bell when there are many.
 """
 
 import asyncio
 import heapq
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -33,6 +34,7 @@ _PUMP_SECONDS: Final = 0.25
 _RING_AGAIN_SECONDS: Final = 2.0
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 _LARGEST_BELL: Final = 32
+_DEPTH: Final = 2
 _SQL: Final = statements("daybook.projections")
 _LOG_SQL: Final = statements("daybook.log")
 
@@ -65,15 +67,15 @@ class _Queue:
     waiting: set[UUID] = field(default_factory=set)
     rung: dict[UUID, _Rung] = field(default_factory=dict)
 
-    def next(self, count: int) -> list[UUID]:
-        """Up to `count` tasks to ring for next; they leave the waiting."""
-        chosen: list[UUID] = []
-        while self.heap and len(chosen) < count:
-            task = heapq.heappop(self.heap)[2]
-            if task in self.waiting:
-                self.waiting.discard(task)
-                chosen.append(task)
-        return chosen
+    def head(self) -> tuple[int, float, UUID] | None:
+        """The first of those that wait for room; None when none does."""
+        while self.heap and self.heap[0][2] not in self.waiting:
+            heapq.heappop(self.heap)
+        return self.heap[0] if self.heap else None
+
+    def has_room(self) -> bool:
+        """Whether those who serve this line may be rung for once more."""
+        return len(self.rung) < _DEPTH * self.slots
 
     def late(self, now: float) -> list[UUID]:
         """The tasks whose bell led to nothing for too long."""
@@ -101,6 +103,7 @@ class Dispatcher:
         self._bus = bus
         self._queues: dict[_Line, _Queue] = {}
         self._queue_of: dict[UUID, _Line] = {}
+        self._slots: Counter[tuple[str, str]] = Counter()
         self._active = False
         self._losses = 0
 
@@ -187,26 +190,61 @@ class Dispatcher:
         return {stream: first.event for stream, first in found.items() if isinstance(first.event, TaskSubmitted)}
 
     async def _learn_slots(self) -> None:
-        rows = await self._log.pool.fetch(_SQL["live_slots"])
-        served = {_Line(row["namespace"], row["queue"], row["app"]): row for row in rows}
+        runners = await self._log.pool.fetch(_SQL["live_runners"])
+        self._slots = Counter()
+        served: Counter[_Line] = Counter()
+        smallest: dict[_Line, int] = {}
+        for namespace, queues, apps, slots in runners:
+            for queue in queues:
+                self._slots[namespace, queue] += slots
+                for line in (_Line(namespace, queue, app) for app in apps):
+                    served[line] += slots
+                    smallest[line] = min(slots, smallest.get(line, slots))
         for line in served.keys() | self._queues.keys():
-            queue = self._queues.setdefault(line, _Queue())
-            row = served.get(line)
-            queue.slots = row["slots"] if row else 0
+            waiting = self._queues.setdefault(line, _Queue())
+            waiting.slots = served[line]
             # A bell must not hold more than any runner can take soon, or its tasks wait behind each other while another runner idles.
-            queue.bell = min(max(row["smallest"] // 4, 1), _LARGEST_BELL) if row else 1
+            waiting.bell = min(max(smallest.get(line, 1) // 4, 1), _LARGEST_BELL)
 
     async def _ring(self) -> None:
         if not self._bus.is_connected:
             return
         nats = await self._bus.connected()
         now = asyncio.get_running_loop().time()
-        for line, queue in list(self._queues.items()):
-            if not queue.slots:
-                continue
-            tasks = queue.late(now) + queue.next(2 * queue.slots - len(queue.rung))
-            for start in range(0, len(tasks), queue.bell):
-                bell = tasks[start : start + queue.bell]
-                await nats.publish(subjects.work(line.queue), encode_bell(bell))
-                for task in bell:
-                    queue.note_rung(task, now)
+        lines: dict[tuple[str, str], list[_Queue]] = {}
+        for line, queue in self._queues.items():
+            if queue.slots:
+                lines.setdefault((line.namespace, line.queue), []).append(queue)
+        for place, queues in lines.items():
+            tasks = _late(queues, now) + _next(queues, _DEPTH * self._slots[place] - sum(len(queue.rung) for queue in queues), now)
+            size = min(queue.bell for queue in queues)
+            for start in range(0, len(tasks), size):
+                await nats.publish(subjects.work(place[1]), encode_bell(tasks[start : start + size]))
+
+
+def _late(queues: list[_Queue], now: float) -> list[UUID]:
+    """The tasks to ring for again."""
+    late: list[UUID] = []
+    for queue in queues:
+        for task in queue.late(now):
+            queue.note_rung(task, now)
+            late.append(task)
+    return late
+
+
+def _next(queues: list[_Queue], room: int, now: float) -> list[UUID]:
+    """Up to so many tasks to ring for, the most urgent and oldest first, whichever line they wait in."""
+    heads = [(head, number) for number, queue in enumerate(queues) if queue.has_room() and (head := queue.head()) is not None]
+    heapq.heapify(heads)
+    chosen: list[UUID] = []
+    while heads and len(chosen) < room:
+        (_, _, task), number = heads[0]
+        queue = queues[number]
+        queue.waiting.discard(task)
+        queue.note_rung(task, now)
+        chosen.append(task)
+        if queue.has_room() and (head := queue.head()) is not None:
+            heapq.heapreplace(heads, (head, number))
+        else:
+            heapq.heappop(heads)
+    return chosen

@@ -54,10 +54,9 @@ SELECT id, version, clock_timestamp() AS now FROM read.timer WHERE due_at <= clo
 SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM read.timer;
 
 -- Who serves what now.
--- name: live_slots
-SELECT r.namespace, q.queue, a.app, sum(r.slots)::int AS slots, min(r.slots) AS smallest
-FROM daybook.runner r CROSS JOIN LATERAL unnest(r.queues) AS q (queue) CROSS JOIN LATERAL unnest(r.apps) AS a (app)
-WHERE r.until > clock_timestamp() AND r.ended_at IS NULL GROUP BY r.namespace, q.queue, a.app;
+-- name: live_runners
+SELECT namespace, queues, apps, slots FROM daybook.runner WHERE until > clock_timestamp() AND ended_at IS NULL;
+
 -- name: restart
 INSERT INTO log.cursor AS c (follower, positions) VALUES ($1, $2)
 ON CONFLICT (follower) DO UPDATE SET positions = $2, epoch = c.epoch + 1, holder = '', until = '-infinity';
