@@ -10,8 +10,9 @@ import pytest
 import pytest_asyncio
 from tests.bus.parts import submit
 from tests.runner.workshop import Workshop, claims_blocked, opened, somebody_waits
+from tests.services import running_runner
 
-from daybook import ids
+from daybook import App, ids
 from daybook.bus import subjects
 from daybook.domain.events import TaskCancelled
 from daybook.log import writer
@@ -162,3 +163,18 @@ async def terminate_waiting(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
     await connection.close()
+
+
+async def test_a_bell_for_somebody_else_goes_on_to_them(workshop: Workshop) -> None:
+    others = App("others")
+
+    @others.task
+    async def hello() -> str:
+        return "hello"
+
+    async with workshop.runner(), running_runner(workshop.settings, others, slots=1):
+        # Every second bell or so comes to the wrong one first; nobody else would ring again here.
+        tasks = [await workshop.accept("others.hello") for _ in range(8)]
+        for task in tasks:
+            await workshop.becomes(task, "submitted", "started", "succeeded")
+        await workshop.all_heard()

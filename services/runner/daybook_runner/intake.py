@@ -35,6 +35,8 @@ from .attempt import Attempt, Attempts
 from .bells import Bells
 
 _REPORTS_PER_SLOT: Final = 3
+_MOST_TURNS: Final = 6
+_TURN_SECONDS: Final = 0.05
 _LOOK_SECONDS: Final = 2.0
 _ASK_SECONDS: Final = 0.5
 _SETTLE_SECONDS: Final = 0.5
@@ -151,7 +153,7 @@ class Intake:
     async def _claim(self, free: int) -> None:
         """Claim as many of the tasks rung for as there are free slots; what does not fit stays for the next round."""
         wanted: dict[UUID, None] = {}
-        heard: list[Msg | None] = []
+        heard: list[tuple[list[UUID], Msg | None]] = []
         while self._open and self._waiting and len(wanted) < free:
             tasks, message = self._waiting.pop(0)
             fitting, rest = tasks[: free - len(wanted)], tasks[free - len(wanted) :]
@@ -159,19 +161,20 @@ class Intake:
             if rest:
                 self._waiting.insert(0, (rest, message))
             else:
-                heard.append(message)
+                heard.append((tasks, message))
+        others: set[UUID] = set()
         if wanted:
             streams = await self._log.load_many(list(wanted))
-            claims = [claim for claim in map(self._claimable, streams.values()) if claim is not None]
+            claims = [claim for recorded in streams.values() if (claim := self._claimable(recorded, others)) is not None]
             await self._claim_all(claims)
-        for message in heard:
+        for tasks, message in heard:
             if message is not None:
                 with suppress(nats.errors.Error):  # It will be rung again, and found to be claimed.
-                    await message.ack()
+                    await _answer(message, for_others=not others.isdisjoint(tasks))
 
-    def _claimable(self, recorded: list[Recorded]) -> tuple[Attempt, TaskEvent] | None:
+    def _claimable(self, recorded: list[Recorded], others: set[UUID]) -> tuple[Attempt, TaskEvent] | None:
         """The attempt that this runner could make of a loaded task, and the event that claims it; None when it is not
-        for this runner or not queued."""
+        queued, or not for this runner. One that is for others is noted there."""
         try:
             task = fold(events_of(recorded))
         except StreamUnreadable as error:
@@ -179,9 +182,12 @@ class Intake:
             return None
         if task is None or recorded[0].namespace != self._namespace:
             return None
-        definition = self._definitions.get(task.app)
         event = decide(task, self._start, clock.now())
-        if definition is None or not isinstance(event, TaskEvent):
+        if not isinstance(event, TaskEvent):
+            return None
+        definition = self._definitions.get(task.app)
+        if definition is None:
+            others.add(recorded[0].stream)
             return None
         content = codec.unseal(task.input, recorded[0].payload)
         return (
@@ -247,6 +253,15 @@ class Intake:
         self._executed(stream)
         if not done.cancelled() and done.exception() is not None:
             log.error("attempt.crashed", task=str(stream), exc_info=done.exception())
+
+
+async def _answer(message: Msg, *, for_others: bool) -> None:
+    """Take a bell off the queue; one that is (also) for a runner that serves other apps goes round a few times more."""
+    turn = message.metadata.num_delivered
+    if for_others and turn < _MOST_TURNS:
+        await message.nak(delay=_TURN_SECONDS * turn)
+    else:
+        await message.ack()
 
 
 def _claimed(attempt: Attempt, event: TaskEvent, at: datetime) -> Attempt:

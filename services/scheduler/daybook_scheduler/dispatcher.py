@@ -12,7 +12,7 @@ NATS' memory and may be lost with it. Several tasks share one bell when there ar
 import asyncio
 import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -72,10 +72,6 @@ class _Queue:
         while self.heap and self.heap[0][2] not in self.waiting:
             heapq.heappop(self.heap)
         return self.heap[0] if self.heap else None
-
-    def has_room(self) -> bool:
-        """Whether those who serve this line may be rung for once more."""
-        return len(self.rung) < _DEPTH * self.slots
 
     def late(self, now: float) -> list[UUID]:
         """The tasks whose bell led to nothing for too long."""
@@ -216,35 +212,43 @@ class Dispatcher:
             if queue.slots:
                 lines.setdefault((line.namespace, line.queue), []).append(queue)
         for place, queues in lines.items():
-            tasks = _late(queues, now) + _next(queues, _DEPTH * self._slots[place] - sum(len(queue.rung) for queue in queues), now)
-            size = min(queue.bell for queue in queues)
-            for start in range(0, len(tasks), size):
-                await nats.publish(subjects.work(place[1]), encode_bell(tasks[start : start + size]))
+            for queue in queues:
+                for bell in _bells(queue, queue.late(now), now):
+                    await nats.publish(subjects.work(place[1]), bell)
+            room = _DEPTH * self._slots[place] - sum(len(queue.rung) for queue in queues)
+            for queue, tasks in _next(queues, room):
+                for bell in _bells(queue, tasks, now):
+                    await nats.publish(subjects.work(place[1]), bell)
 
 
-def _late(queues: list[_Queue], now: float) -> list[UUID]:
-    """The tasks to ring for again."""
-    late: list[UUID] = []
-    for queue in queues:
-        for task in queue.late(now):
+def _bells(queue: _Queue, tasks: list[UUID], now: float) -> Iterator[bytes]:
+    """These tasks of one line in bells; noted as rung."""
+    for start in range(0, len(tasks), queue.bell):
+        bell = tasks[start : start + queue.bell]
+        for task in bell:
             queue.note_rung(task, now)
-            late.append(task)
-    return late
+        yield encode_bell(bell)
 
 
-def _next(queues: list[_Queue], room: int, now: float) -> list[UUID]:
-    """Up to so many tasks to ring for, the most urgent and oldest first, whichever line they wait in."""
-    heads = [(head, number) for number, queue in enumerate(queues) if queue.has_room() and (head := queue.head()) is not None]
+def _next(queues: list[_Queue], room: int) -> list[tuple[_Queue, list[UUID]]]:
+    """Up to so many tasks to ring for, the most urgent and oldest first, whichever line they wait in. Those of one line
+    and priority stay together: they can share a bell, since the same runners serve them."""
+    chosen: dict[tuple[int, int], list[UUID]] = {}
+    heads = [(head, number) for number, queue in enumerate(queues) if (head := queue.head()) is not None]
     heapq.heapify(heads)
-    chosen: list[UUID] = []
-    while heads and len(chosen) < room:
-        (_, _, task), number = heads[0]
+    taken = [len(queue.rung) for queue in queues]
+    while heads and room > 0:
+        (priority, _, task), number = heads[0]
         queue = queues[number]
+        if taken[number] >= _DEPTH * queue.slots:
+            heapq.heappop(heads)
+            continue
         queue.waiting.discard(task)
-        queue.note_rung(task, now)
-        chosen.append(task)
-        if queue.has_room() and (head := queue.head()) is not None:
+        chosen.setdefault((priority, number), []).append(task)
+        taken[number] += 1
+        room -= 1
+        if (head := queue.head()) is not None:
             heapq.heapreplace(heads, (head, number))
         else:
             heapq.heappop(heads)
-    return chosen
+    return [(queues[number], tasks) for (_, number), tasks in chosen.items()]
