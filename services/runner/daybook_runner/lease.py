@@ -16,6 +16,8 @@ from daybook.log.postgres import Log
 from daybook.log.sql import statements
 
 _AGAIN_SECONDS: Final = 0.5
+_LATEST_RENEWAL: Final = 0.4
+"""Of the lease's time. Whoever lets half of it pass without a renewal may be given up."""
 _SQL: Final = statements("daybook_runner")
 
 log = structlog.get_logger()
@@ -26,9 +28,13 @@ class LeaseLost(Exception):
 
 
 class Lease:
-    """Taken once by a runner process, renewed until it ends."""
+    """Taken once by a runner process, renewed until it ends; three times as often as it must be, unless said. Raises
+    ValueError for one that would be renewed too late."""
 
-    def __init__(self, *, ttl_seconds: float, renew_seconds: float) -> None:
+    def __init__(self, *, ttl_seconds: float, renew_seconds: float | None = None) -> None:
+        renew_seconds = ttl_seconds / 3 if renew_seconds is None else renew_seconds
+        if not 0 < renew_seconds <= _LATEST_RENEWAL * ttl_seconds:
+            raise ValueError(f"a lease of {ttl_seconds:g} s is renewed every {_LATEST_RENEWAL * ttl_seconds:g} s or more often, not every {renew_seconds:g} s")
         self.runner: Final = ids.spell("run", ids.new_id())
         self.secret: Final = ids.new_secret()
         self._ttl = timedelta(seconds=ttl_seconds)

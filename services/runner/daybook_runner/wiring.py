@@ -16,7 +16,7 @@ from daybook.lifecycle import Duties
 from daybook.log.envelope import Conflict
 from daybook.log.postgres import Log
 from daybook.manifest import Definition
-from daybook.settings import Settings, require_database
+from daybook.settings import Settings, SettingsError, require_database
 
 from .attempt import Attempts
 from .executors import Executors
@@ -43,7 +43,10 @@ class Runner:
     @classmethod
     async def open(cls, settings: Settings, definitions: dict[str, Definition], *, queues: tuple[str, ...], slots: int) -> "Runner":
         """Take a lease, announce the apps, and prepare the duties."""
-        lease = Lease(ttl_seconds=settings.lease_ttl_seconds, renew_seconds=settings.lease_renew_seconds)
+        try:
+            lease = Lease(ttl_seconds=settings.lease_ttl_seconds, renew_seconds=settings.lease_renew_seconds)
+        except ValueError as error:
+            raise SettingsError(f"DAYBOOK_LEASE_RENEW_SECONDS: {error}") from None
         event_log = await Log.open(require_database(settings), "runner", credentials=lease.credentials, pool_size=4, writers=2)
         await lease.take(
             event_log,

@@ -1,8 +1,8 @@
 """The reaper: finds the running attempts whose runner is gone, and says so (`TaskLost`).
 
 What runs where is in memory, a fold over the log like the dispatcher's. Each pass looks at all leases, not at what
-changed, so nothing slips through. A lease is ended when it has run out by the database's clock and was not renewed for a
-third of its time while this process watched: a live runner renews that often, so a clock that jumps ends nobody. Ending
+changed, so nothing slips through. A lease is ended when it has run out by the database's clock and was not renewed for
+half of its time while this process watched: a live runner renews more often, so a clock that jumps ends nobody. Ending
 it comes first, by compare-and-set, and cannot be undone: a runner that comes back renews nothing.
 """
 
@@ -101,7 +101,7 @@ class Reaper:
         for row in rows:
             before = seen.get(row["id"])
             lease = self._seen[row["id"]] = before if before is not None and before.until == row["until"] else _Seen(row["until"], now)
-            if row["expired"] and now - lease.since >= row["ttl"].total_seconds() / 3:
+            if row["expired"] and now - lease.since >= row["ttl"].total_seconds() / 2:
                 suspects[row["id"]] = row["until"]
         if suspects:
             for row in await self._log.pool.fetch(_SQL["end_leases"], list(suspects), list(suspects.values())):
