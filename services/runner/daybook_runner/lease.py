@@ -31,8 +31,8 @@ class Lease:
     """Taken once by a runner process, renewed until it ends; three times as often as it must be, unless said. Raises
     ValueError for one that would be renewed too late."""
 
-    def __init__(self, *, ttl_seconds: float, renew_seconds: float | None = None) -> None:
-        renew_seconds = ttl_seconds / 3 if renew_seconds is None else renew_seconds
+    def __init__(self, *, ttl_seconds: float, renew_seconds: float = 0.0) -> None:
+        renew_seconds = renew_seconds or ttl_seconds / 3
         if not 0 < renew_seconds <= _LATEST_RENEWAL * ttl_seconds:
             raise ValueError(f"a lease of {ttl_seconds:g} s is renewed every {_LATEST_RENEWAL * ttl_seconds:g} s or more often, not every {renew_seconds:g} s")
         self.runner: Final = ids.spell("run", ids.new_id())
