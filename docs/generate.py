@@ -33,7 +33,8 @@ who cancelled it) is the reason of the event, never a seventh status.
 |---|---|---|---|---|
 {rows}
 
-A task begins with `TaskSubmitted`; nothing follows `success`, `error` or `cancelled`. A task that runs is cancelled in two \
+A task begins with `TaskSubmitted`; nothing follows `success`, and nothing but `TaskRetried`, which opens a new round, \
+follows `error` or `cancelled`. A task that runs is cancelled in two \
 steps: `TaskCancelRequested` asks its runner, and it stays `running` until the runner reports how it ended.
 
 *Made from `daybook.domain.status` by `docs/generate.py`.*
@@ -72,10 +73,15 @@ _MEANINGS: Final = {
     "namespace": "The tenant that a runner serves, and that open access stands for",
     "log_level": "`debug`, `info`, `warning` or `error`; at `info` nothing is said per task",
     "lease_ttl_seconds": "How long a runner counts as alive after its last sign of life",
-    "lease_renew_seconds": "How often it gives one",
+    "lease_renew_seconds": "How often it gives one; 0 means three times in that time",
     "slots": "How many tasks a runner executes at once",
+    "output_limit": "How many bytes one attempt may say; what follows is dropped, and its log says so",
     "queues": "The queues that a runner serves, joined by commas; the other services make the doorbells of these",
     "http_allow": "Networks that apps may call although they are not public, joined by commas: `10.1.0.0/16,192.168.7.4`",
+    "nats_allow": "Subjects that apps may send requests to, joined by commas: `greet.*,orders.>`; never Daybook's own, nor NATS's",
+    "blobs": "Where inputs and results above 8 KiB lie: empty for Postgres, or `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`; more of \
+them, joined by commas, are only read",
+    "result_limit_bytes": "How large a result may be; an attempt that returns more fails with `ResultTooLarge`",
     "open_access": "Serve without tokens; on a loopback address only",
     "url": "For the client and the command line: where the API is",
     "token": "For the client and the command line: who is asking",

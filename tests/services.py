@@ -166,7 +166,11 @@ async def running_services(settings: Settings, *apps: App) -> AsyncIterator[Serv
 @contextmanager
 def listening() -> Iterator[socket.socket]:
     """A socket that listens on a free port of this machine."""
-    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+    # asyncio turns Nagle's algorithm off only where the protocol is named, and with it every second answer takes 40 ms.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(2048)
         yield listener
 
 

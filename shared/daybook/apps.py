@@ -16,8 +16,10 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, overload
 
+import msgspec
+
 from .domain.events import Delivery
-from .manifest import Definition, Retry, make_policy
+from .manifest import Definition, PythonFunction, Retry, make_policy
 from .signatures import read_signature
 
 __all__ = ["App", "Retry"]
@@ -53,6 +55,8 @@ class App:
         queue: str = "default",
         priority: int = 3,
         delivery: Delivery = "at_least_once",
+        queue_ttl: str | float | timedelta | None = None,
+        deadline: str | float | timedelta | None = None,
         process: bool = False,
     ) -> Callable[[Function], Function]: ...
 
@@ -67,6 +71,8 @@ class App:
         queue: str = "default",
         priority: int = 3,
         delivery: Delivery = "at_least_once",
+        queue_ttl: str | float | timedelta | None = None,
+        deadline: str | float | timedelta | None = None,
         process: bool = False,
     ) -> Any:
         """Make a function an app. Its annotations become the input's JSON Schema, its docstring the help.
@@ -74,28 +80,30 @@ class App:
         A single parameter whose type is a JSON object (a msgspec Struct, a dataclass, a TypedDict, a dict) takes the
         whole input; any other parameters take the input's fields by name. A parameter annotated `Context` takes the
         attempt's context and is no part of the input. An async function runs in the event loop, a plain one in a
-        thread.
+        thread, or with `process` in a process of its own.
 
-        `name` stands in for the function's name; `timeout` bounds one attempt (`"5m"`, seconds); `queue` and `priority`
-        (1 is first, 5 last) are defaults for its tasks. Raises TypeError or ValueError for what could not be run.
+        `name` stands in for the function's name. The rest are defaults for its tasks: `timeout` bounds one attempt
+        (`"5m"`, seconds), `queue_ttl` the wait for its first or next attempt once it is queued, and `deadline` the
+        whole, from when it was due; `retry` says how often it is tried; `queue` is where it waits, and `priority` 1 is
+        first, 5 last. Raises TypeError or ValueError for what could not be run.
         """
 
         def define(function: Function) -> Function:
             app = f"{self.name}.{name or function.__name__}"
-            if process:
-                raise ValueError(f"{app}: process=True is not supported yet; without it a plain function runs in a thread")
             if app in self._definitions:
                 raise ValueError(f"{app} is defined twice")
             signature = read_signature(function, app)
+            if process:
+                _check_process(function, signature.run, app)
             self._definitions[app] = Definition(
                 app=app,
                 kind="python",
-                run=signature.run,
+                run=msgspec.structs.replace(signature.run, process=process),
                 doc=signature.doc,
                 input_schema=signature.input_schema,
                 queue=queue,
                 priority=priority,
-                policy=make_policy(timeout=timeout, retry=retry, delivery=delivery),
+                policy=make_policy(timeout=timeout, retry=retry, delivery=delivery, queue_ttl=queue_ttl, deadline=deadline),
             )
             return function
 
@@ -103,3 +111,10 @@ class App:
 
     def __repr__(self) -> str:
         return f"App({self.name!r})"
+
+
+def _check_process(function: Callable[..., Any], run: PythonFunction, app: str) -> None:
+    if run.is_async:
+        raise ValueError(f"{app}: process=True is for plain functions; an async one runs in the event loop")
+    if "<" in function.__qualname__:
+        raise ValueError(f"{app}: process=True needs a function at the top of its module: its process imports it by name")

@@ -19,7 +19,7 @@ from datetime import datetime
 from threading import get_ident
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from .safe_json import safe_text, safe_value
+from .safe_json import safe_value, text_of
 
 Emit: TypeAlias = Callable[[str, dict[str, Any]], None]
 """Takes the type of a live message (`progress`, `log`, `chunk`) and its fields."""
@@ -37,6 +37,9 @@ class Said:
 
 
 _SAID: Final = Said()
+_LONGEST: Final = 256 * 1024
+_LARGEST: Final = 1e15
+"""Of a progress: beyond, floats no longer count by ones."""
 
 
 class Context:
@@ -87,14 +90,17 @@ class Context:
     def progress(self, current: float, total: float | None = None, message: str = "") -> Said:
         """Say how far the work is: `current` of `total`, in whatever unit. In a thread it raises CancelledError once
         the attempt is cancelled."""
-        percent = round(min(max(100 * current / total, 0.0), 100.0), 1) if total else None
-        self.say("progress", {"current": current, "total": total, "percent": percent, "message": safe_text(message)})
+        done, whole = _number(current) or 0, None if total is None else _number(total)
+        percent = round(min(max(100 * (done / whole), 0.0), 100.0), 1) if whole else None
+        self.say("progress", {"current": done, "total": whole, "percent": percent, "message": text_of(message, _LONGEST)})
         return _SAID
 
     def chunk(self, text: str) -> Said:
         """Say the next piece of a text that grows, such as a model's answer. In a thread it raises CancelledError like
         `progress`."""
-        self.say("chunk", {"text": safe_text(text)})
+        if not isinstance(text, str):
+            raise TypeError(f"a chunk is text, not {type(text).__name__}")
+        self.say("chunk", {"text": text_of(text)})
         return _SAID
 
     def mark_cancelled(self) -> None:
@@ -145,8 +151,22 @@ class TaskLog:
         self._write("error", event, {"exception": traceback.format_exc().strip(), **fields})
 
     def _write(self, level: Level, event: str, fields: dict[str, Any]) -> None:
-        line = {"level": level, "message": safe_text(event), "fields": safe_value(self._fields | fields)}
+        line = {"level": level, "message": text_of(event, _LONGEST), "fields": safe_value(self._fields | fields)}
         self._context.say("log", line)
+
+
+def _number(value: float) -> float | None:
+    """The number as JSON can hold it, whole where it was whole; None for NaN and what is as good as infinite. A word about
+    the work must not end the work."""
+    if isinstance(value, str | bytes | bytearray):
+        raise TypeError(f"a progress is a number, not {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    if not -_LARGEST <= number <= _LARGEST:
+        return None
+    return int(number) if isinstance(value, int) else number
 
 
 class Message(NamedTuple):

@@ -1,8 +1,9 @@
 """What an app is, whoever wrote it and in whichever form: its id, its kind, its input, its defaults, and how to run it.
 
-A definition comes from a decorated Python function (`apps.py`) or from a TOML or JSON file (`ChatApp`, `HttpApp`). Its
-manifest is all of it that can be written down; the manifest's hash is the app's version, which every task pins. Secrets
-are no part of it: a file names the environment variable (`env:NAME`), and only the runner that executes looks it up.
+A definition comes from a decorated Python function (`apps.py`) or from a TOML or JSON file (`ChatApp`, `HttpApp`,
+`NatsApp`, `CommandApp`). Its manifest is all of it that can be written down; the manifest's hash is the app's version,
+which every task pins. Secrets are no part of it: a file names the environment variable (`env:NAME`), and only the
+runner that executes looks it up.
 
 It refuses ids, queues and priorities that the rest of the house could not carry, and keys in a file that mean nothing.
 """
@@ -23,28 +24,46 @@ Duration: TypeAlias = str | float
 
 _APP_ID: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
 _APP_ID_LENGTH: Final = 128
+_MOST_ERROR_TYPES: Final = 32
+_ERROR_TYPE_LENGTH: Final = 128
+_MOST_TOOLS: Final = 128  # more are refused by OpenAI's API
 
 
-class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How often to try: `max_attempts` counts the first one too, so 1 means never again."""
+class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How often to try, and how long to wait in between: `max_attempts` counts the first one too, so 1 means never
+    again. The first wait is `backoff`, each later one `factor` times as long, up to `max_backoff`; a part of it, up to
+    a quarter, is left out, another one for each task. Errors of the types in `non_retryable` are final."""
 
     max_attempts: int = 1
+    backoff: Duration = "1s"
+    max_backoff: Duration = "5m"
+    factor: float = 2.0
+    non_retryable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_attempts <= 100:
             raise ValueError(f"max_attempts lies between 1 and 100, which {self.max_attempts} does not")
+        if not 1 <= self.factor <= 100:
+            raise ValueError(f"factor lies between 1 and 100, which {self.factor} does not")
+        if isinstance(self.non_retryable, str) or len(self.non_retryable) > _MOST_ERROR_TYPES:
+            raise ValueError(f"non_retryable names {_MOST_ERROR_TYPES} types of errors at most, each by its name")
+        if not all(isinstance(name, str) and 1 <= len(name) <= _ERROR_TYPE_LENGTH for name in self.non_retryable):
+            raise ValueError(f"non_retryable names types of errors in 1 to {_ERROR_TYPE_LENGTH} characters, such as 'ValueError'")
+        parse_duration(self.backoff)
+        parse_duration(self.max_backoff)
 
 
 class PythonFunction(msgspec.Struct, frozen=True, kw_only=True):
     """How to call a Python function: `input_type` is what its input is converted to, strictly. It becomes the argument
     named `whole`, or, field by field, all arguments. The argument named `context` takes the Context. A function that is
-    not `is_async` belongs in a thread."""
+    not `is_async` belongs in a thread, or in a process of its own."""
 
     function: Callable[..., Any]
     input_type: Any
     whole: str | None
     context: str | None
     is_async: bool
+    process: bool = False
 
     def bind(self, value: Any, context: object) -> dict[str, Any]:
         """The keyword arguments for an input (a decoded JSON value). Raises msgspec.ValidationError when it does not
@@ -68,16 +87,19 @@ class AppFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeout: Duration | None = None
     retry: Retry = Retry()
     delivery: Delivery = "at_least_once"
+    queue_ttl: Duration | None = None
+    deadline: Duration | None = None
 
     def policy(self) -> Policy:
         """The file's policy. Raises ValueError for a timeout that is no duration."""
-        return make_policy(timeout=self.timeout, retry=self.retry, delivery=self.delivery)
+        return make_policy(timeout=self.timeout, retry=self.retry, delivery=self.delivery, queue_ttl=self.queue_ttl, deadline=self.deadline)
 
 
 class ChatApp(AppFile, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="chat"):
     """A prompt for a model behind an OpenAI-compatible endpoint. `system` and `prompt` are templates; `base_url`,
     `model` and `api_key` may be `env:NAME` or `env:NAME|default`, and `api_key` must. `include_usage` asks for token
-    counts, which a few endpoints refuse to be asked."""
+    counts, which a few endpoints refuse to be asked. `tools` are the apps that the model may call, `max_rounds` is how
+    often it is asked at most in one attempt, and `idle_timeout` how long it may be silent."""
 
     base_url: str
     model: str
@@ -87,6 +109,22 @@ class ChatApp(AppFile, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     temperature: float | None = None
     max_tokens: int | None = None
     include_usage: bool = True
+    tools: tuple[str, ...] = ()
+    max_rounds: int = 8
+    idle_timeout: Duration = 60
+
+    def __post_init__(self) -> None:
+        if len(set(self.tools)) < len(self.tools) or len(self.tools) > _MOST_TOOLS:
+            raise ValueError(f"tools are {_MOST_TOOLS} apps at most, each named once")
+        if not 1 <= self.max_rounds <= 100:
+            raise ValueError(f"max_rounds lies between 1 and 100, which {self.max_rounds} does not")
+        if not self.idle_seconds:
+            raise ValueError("an idle_timeout of 0 would give up before the model could speak")
+
+    @property
+    def idle_seconds(self) -> float:
+        """`idle_timeout` in seconds."""
+        return parse_duration(self.idle_timeout).total_seconds()
 
 
 class HttpApp(AppFile, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="http"):
@@ -100,7 +138,50 @@ class HttpApp(AppFile, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     json: Any = None
 
 
-Run: TypeAlias = PythonFunction | ChatApp | HttpApp
+class NatsApp(AppFile, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="nats"):
+    """A request to a NATS micro-service. `subject` and the headers' values are templates; a value fills (a part of) one
+    token of the subject, or, where the subject is nothing but one variable, the whole of it. `allow` lists the patterns
+    one of which every subject must match. `json` is a template like that of an HTTP app; without it the input itself is
+    sent."""
+
+    subject: str
+    allow: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
+    json: Any = None
+
+
+class CommandLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a command may use at most: each of its processes, except for `output_bytes` and `log_bytes`, which bound
+    what is kept of stdout and stderr."""
+
+    cpu_seconds: int = 600
+    memory_bytes: int = 4 * 1024**3
+    file_bytes: int = 1024**3
+    open_files: int = 256
+    output_bytes: int = 10 * 1024**2
+    log_bytes: int = 1024**2
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if not 1 <= getattr(self, name) < 2**63:
+                raise ValueError(f"limits.{name} is a positive number")
+
+
+class CommandApp(AppFile, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="command"):
+    """A program, run without a shell. The parts of `argv` but the first are templates; the values of `env`, which is
+    its whole environment, may be `env:NAME`. It gets the input as JSON on stdin, and its stdout is the `result`. A value
+    that begins with `-` fills no part of its own before the part `--`, unless `allow_dashes`. `grace` passes between
+    SIGTERM and SIGKILL."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str] = {}
+    result: Literal["text", "json"] = "text"
+    grace: Duration = 5.0
+    limits: CommandLimits = CommandLimits()
+    allow_dashes: bool = False
+
+
+Run: TypeAlias = PythonFunction | ChatApp | HttpApp | NatsApp | CommandApp
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -163,14 +244,31 @@ def is_app_id(text: str) -> bool:
     return len(text) <= _APP_ID_LENGTH and _APP_ID.fullmatch(text) is not None
 
 
-def make_policy(*, timeout: Any, retry: Retry, delivery: Delivery) -> Policy:
-    """The policy in the words of an app's author; `timeout` as `durations.parse_duration` takes it. Raises ValueError
+def make_policy(*, timeout: Any, retry: Retry, delivery: Delivery, queue_ttl: Any = None, deadline: Any = None) -> Policy:
+    """The policy in the words of an app's author; durations as `durations.parse_duration` takes them. Raises ValueError
     for what cannot be."""
     if delivery not in ("at_least_once", "at_most_once"):
         raise ValueError(f"delivery is at_least_once or at_most_once, not {delivery!r}")
-    if timeout is None:
-        return Policy(max_attempts=retry.max_attempts, delivery=delivery)
-    seconds = parse_duration(timeout).total_seconds()
+    wanted: dict[str, Any] = {
+        "max_attempts": retry.max_attempts,
+        "timeout_seconds": _limit(timeout, "a timeout of 0 would end every attempt before it began"),
+        "delivery": delivery,
+        "backoff_seconds": parse_duration(retry.backoff).total_seconds(),
+        "backoff_factor": float(retry.factor),
+        "backoff_max_seconds": parse_duration(retry.max_backoff).total_seconds(),
+        "non_retryable": tuple(retry.non_retryable),
+        "queue_ttl_seconds": _limit(queue_ttl, "a queue_ttl of 0 would end every task before it could begin"),
+        "deadline_seconds": _limit(deadline, "a deadline of 0 would end every task before it could begin"),
+    }
+    # What is as it would be anyway is left out, and so it is no part of the manifest or of any event.
+    usual = Policy()
+    return Policy(**{name: value for name, value in wanted.items() if value != getattr(usual, name)})
+
+
+def _limit(duration: Any, zero: str) -> float | None:
+    if duration is None:
+        return None
+    seconds = parse_duration(duration).total_seconds()
     if not seconds:
-        raise ValueError("a timeout of 0 would end every attempt before it began")
-    return Policy(max_attempts=retry.max_attempts, timeout_seconds=seconds, delivery=delivery)
+        raise ValueError(zero)
+    return seconds

@@ -39,7 +39,7 @@ def wire(event_log: Log, reader: LogReader, bus: Bus, *, urgent: Set[type[Event]
 
     def committed(position: Position, kinds: set[str]) -> None:
         wake(position, kinds)
-        bus.poke(position, kinds)
+        bus.poke(*position, kinds)
 
     bus.on_message(subjects.POKE, poked)
     event_log.on_commit(committed)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from daybook import App, Context
+from daybook import App, Context, Retry
 
 app = App("t")
 
@@ -83,6 +83,25 @@ async def counts(upto: int, ctx: Context) -> int:
 async def fails(message: str) -> None:
     """Raise an error."""
     raise ValueError(message)
+
+
+@app.task
+async def flaky(good: int, ctx: Context) -> int:
+    """Fail until the attempt of this number."""
+    if ctx.attempt < good:
+        raise ConnectionError(f"attempt {ctx.attempt} is too early")
+    return ctx.attempt
+
+
+@app.task(
+    timeout="1m",
+    queue_ttl="1h",
+    deadline="1d",
+    retry=Retry(max_attempts=4, backoff="10ms", max_backoff="1s", factor=3.0, non_retryable=("LookupError",)),
+)
+async def careful(good: int, ctx: Context) -> int:
+    """The same, with a policy of its own."""
+    return await flaky(good, ctx)
 
 
 @app.task

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from daybook.safe_json import is_deeper
 from daybook_api import bodies
 from daybook_api.problems import Problem
 
@@ -26,7 +27,7 @@ def _depth(value: Any) -> int:
 
 @given(VALUES, some.integers(0, 6))
 def test_the_depth_is_told_by_the_brackets_outside_of_text(value: Any, depth: int) -> None:
-    assert bodies._is_deeper(msgspec.json.encode(value), depth) == (_depth(value) > depth)
+    assert is_deeper(msgspec.json.encode(value), depth) == (_depth(value) > depth)
 
 
 @given(some.lists(VALUES, max_size=8), some.integers(1, 9))

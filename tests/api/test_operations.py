@@ -41,7 +41,18 @@ async def test_the_catalogue_lists_what_can_be_run(client: httpx2.AsyncClient) -
     order = (await client.get("/v1/apps/t.order")).json()
     assert order in apps
     assert (order["kind"], order["doc"], order["queue"], order["priority"]) == ("python", "Return a name.", "default", 3)
-    assert order["policy"] == {"max_attempts": 1, "timeout_seconds": None, "delivery": "at_least_once"}
+    assert order["policy"] == {
+        "max_attempts": 1,
+        "max_losses": 3,
+        "backoff_seconds": 1.0,
+        "backoff_factor": 2.0,
+        "backoff_max_seconds": 300.0,
+        "non_retryable": [],
+        "timeout_seconds": None,
+        "queue_ttl_seconds": None,
+        "deadline_seconds": None,
+        "delivery": "at_least_once",
+    }
     assert order["version"] == app.definitions["t.order"].version
     assert order["input_schema"] == app.definitions["t.order"].input_schema
     missing = await client.get("/v1/apps/t.nothing")

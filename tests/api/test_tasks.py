@@ -25,10 +25,11 @@ async def test_a_task_tells_all_about_itself(client: httpx2.AsyncClient, owner: 
     assert set(task) == {
         *("id", "app", "app_version", "status", "reason", "owner", "queue", "priority", "labels", "attempt", "run_at", "submitted_at", "started_at"),
         *("finished_at", "error_type", "version", "input", "attempts", "result", "error", "progress", "links"),
+        *("rerun_of", "failures", "losses", "retry_at", "expires_at", "deadline_at", "cancellation"),
     }
     (attempt,) = task["attempts"]
     assert attempt["runner"].startswith("run_")
-    assert (attempt["attempt"], attempt["outcome"]) == (1, "success")
+    assert (attempt["attempt"], attempt["outcome"], attempt["error_type"]) == (1, "success", None)
     assert task["submitted_at"] <= task["started_at"] == attempt["started_at"] <= attempt["ended_at"] == task["finished_at"]
     assert task["submitted_at"].endswith("Z")
 

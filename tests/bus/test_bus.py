@@ -12,7 +12,6 @@ from tests.bus.parts import running_bus
 from daybook.bus import subjects
 from daybook.bus.jetstream import Bus
 from daybook.bus.pages import Message, publish_page
-from daybook.log.envelope import Position
 from daybook.testing import eventually
 from daybook_local.nats import EmbeddedNats
 
@@ -20,7 +19,7 @@ from daybook_local.nats import EmbeddedNats
 async def test_it_connects_when_the_server_comes(nats_server: EmbeddedNats) -> None:
     nats_server.stop()
     async with running_bus(nats_server.url, ready=False) as bus:
-        bus.poke(Position(0, 1), set())  # nobody is there to hear it, and nobody minds
+        bus.poke(0, 1, set())  # nobody is there to hear it, and nobody minds
         assert not bus.is_connected
         nats_server.start()
         await asyncio.wait_for(bus.connected(), 5)
@@ -31,7 +30,7 @@ async def test_whoever_needs_it_waits_while_it_is_away(bus: Bus, nats_server: Em
     losses = bus.losses
     nats_server.kill()
     await eventually(lambda: not bus.is_connected)
-    bus.poke(Position(0, 1), set())
+    bus.poke(0, 1, set())
     waiting = asyncio.ensure_future(bus.connected())
     nats_server.start()
     connection = await asyncio.wait_for(waiting, 5)

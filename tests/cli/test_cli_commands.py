@@ -122,12 +122,16 @@ def test_events_are_printed_as_lines_and_as_a_table(api: FakeApi, daybook: Daybo
 
 
 def test_apps_are_listed_and_shown(api: FakeApi, daybook: Daybook) -> None:
-    app = {"app": "hello", "kind": "python", "doc": "Says hello.\nTwice.", "input_schema": {"type": "object"}}
+    policy = {"max_attempts": 4, "backoff_seconds": 0.5, "non_retryable": ["ValueError"], "deadline_seconds": None}
+    app = {"app": "hello", "kind": "python", "doc": "Says hello.\nTwice.", "input_schema": {"type": "object"}, "policy": policy}
     api.on("GET /v1/apps", Say(200, {"items": [app]}))
     api.on("GET /v1/apps/hello", Say(200, app))
     assert json.loads(daybook("app", "ls").out) == app
     assert "Says hello." in daybook("app", "ls", "-o", "table").out
-    assert '"type": "object"' in daybook("app", "show", "hello", "-o", "table").out
+    shown = daybook("app", "show", "hello", "-o", "table").out
+    for words in ('"type": "object"', "max_attempts = 4", "backoff_seconds = 0.5", 'non_retryable = ["ValueError"]'):
+        assert words in shown
+    assert "deadline" not in shown
 
 
 def test_a_result_is_printed_as_the_app_made_it(api: FakeApi, daybook: Daybook) -> None:
@@ -179,6 +183,65 @@ def test_cancel_and_reschedule_ask_and_print(api: FakeApi, daybook: Daybook) -> 
     assert "asked" in cancelled.err
     assert "scheduled" in moved.out
     assert [seen.json for seen in api.seen] == [{"reason": "typo"}, {"delay": "1h"}]
+
+
+def test_run_bounds_what_it_submits(api: FakeApi, daybook: Daybook) -> None:
+    api.on("POST /v1/tasks", Say(202, task()))
+    daybook("run", "hello", "--timeout", "5m", "--max-attempts", "3", "--queue-ttl", "1h", "--deadline", "1d")
+    assert api.seen[0].json == {"app": "hello", "timeout": "5m", "retry": {"max_attempts": 3}, "queue_ttl": "1h", "deadline": "1d"}
+
+
+def test_retry_and_run_now_ask_and_print(api: FakeApi, daybook: Daybook) -> None:
+    api.on(f"POST {TASK_PATH}/retry", Say(200, task("queued", 4, attempt=1)))
+    api.on(f"POST {TASK_PATH}/run-now", Say(200, task("scheduled", 2, run_at=AT)))
+    retried = daybook("task", "retry", TASK_ID, "--reason", "the line is back")
+    moved = daybook("task", "run-now", TASK_ID, "-o", "table")
+    assert (retried.code, json.loads(retried.out)["version"]) == (0, 4)
+    assert (moved.code, "scheduled" in moved.out) == (0, True)
+    assert [seen.json for seen in api.seen] == [{"reason": "the line is back"}, {}]
+
+
+def test_rerun_is_a_new_task_and_the_last_one(api: FakeApi, daybook: Daybook) -> None:
+    new = TASK_ID[:-1] + "0"
+    api.on(f"POST {TASK_PATH}/rerun", Say(202, task(id=new, rerun_of=TASK_ID)))
+    api.on(f"GET /v1/tasks/{new}", Say(200, task(id=new, rerun_of=TASK_ID)))
+    ran = daybook("task", "rerun", TASK_ID, "--in", "10m", "--queue", "slow", "--priority", "1", "--label", "a=b", "--key", "again")
+    assert (ran.code, json.loads(ran.out)["id"]) == (0, new)
+    (seen,) = api.seen
+    assert seen.json == {"delay": "10m", "queue": "slow", "priority": 1, "labels": {"a": "b"}}
+    assert seen.headers["idempotency-key"] == "again"
+    assert TASK_ID in daybook("task", "show", "@last", "-o", "table").out
+
+
+def test_rerun_changes_the_input_in_parts_or_as_a_whole(api: FakeApi, daybook: Daybook, at_home: Path) -> None:
+    api.on(f"GET {TASK_PATH}", Say(200, task(input={"url": "u", "width": 1})), Say(200, task(input=[1])))
+    api.on(f"POST {TASK_PATH}/rerun", Say(202, task()))
+    (at_home / "in.json").write_text("[2]")
+    daybook("task", "rerun", TASK_ID, "--input", "width:=2", "mode=fit", "--queue", "slow")
+    daybook("task", "rerun", TASK_ID, "--input", "@in.json")
+    daybook("task", "rerun", TASK_ID)
+    bodies = [seen.json for seen in api.asked(f"POST {TASK_PATH}/rerun")]
+    assert bodies == [{"input": {"url": "u", "width": 2, "mode": "fit"}, "queue": "slow"}, {"input": [2]}, {}]
+    refused = daybook("task", "rerun", TASK_ID, "--input", "width:=2")
+    assert (refused.code, refused.out) == (2, "")
+    assert "no JSON object" in refused.err
+    assert len(api.asked(f"POST {TASK_PATH}/rerun")) == 3
+
+
+def test_show_tells_how_each_attempt_ended(api: FakeApi, daybook: Daybook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    attempt = {"attempt": 1, "runner": "run_1", "started_at": AT, "ended_at": AT, "outcome": "error", "reason": "retry_backoff", "error_type": "IOError"}
+    lost = attempt | {"attempt": 2, "outcome": "lost", "reason": "lost_runner", "error_type": "RunnerLost"}
+    waiting = task("scheduled", 6, reason="retry_backoff", error_type="IOError", run_at=AT, retry_at=AT, deadline_at=AT, rerun_of="tsk_before")
+    api.on(f"GET {TASK_PATH}", Say(200, waiting | {"attempts": [attempt, lost]}))
+    out = daybook("task", "show", TASK_ID, "-o", "table").out
+    for words in ("scheduled retry_backoff", "error IOError after", "lost lost_runner after", "tried again", "deadline", "tsk_before"):
+        assert words in out
+    stopped = {"requested_by": "user:root", "requested_at": AT, "reason": "too dear"}
+    api.on(f"GET {TASK_PATH}", Say(200, task("cancelled", 3, reason="too dear", cancellation=stopped)))
+    assert "user:root" in daybook("task", "show", TASK_ID, "-o", "table").out
+    api.on(f"GET {TASK_PATH}/result", problem(409, "task-cancelled", "it was cancelled"))
+    assert "(too dear; wanted by user:root)" in daybook("task", "result", TASK_ID).err
 
 
 @pytest.mark.parametrize(

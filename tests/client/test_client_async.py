@@ -49,6 +49,17 @@ async def test_submit_wait_and_result(api: FakeApi, aclient: AsyncClient) -> Non
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
 
 
+async def test_a_rerun_is_another_task_and_a_retry_the_same(api: FakeApi, aclient: AsyncClient) -> None:
+    api.on(f"GET {TASK_PATH}", Say(200, failed()))
+    api.on(f"POST {TASK_PATH}/rerun", Say(202, task(rerun_of=TASK_ID)))
+    api.on(f"POST {TASK_PATH}/retry", Say(200, task("queued", 4)))
+    handle = await aclient.tasks.get(TASK_ID)
+    again = await handle.rerun(input={"url": "y"})
+    assert (again is not handle, again.status, handle.status) == (True, "queued", "error")
+    assert await handle.retry() is handle
+    assert handle.view.version == 4
+
+
 async def test_errors_are_the_same(api: FakeApi, aclient: AsyncClient) -> None:
     api.on(f"GET {TASK_PATH}", Say(200, failed()))
     api.on("GET /v1/apps", problem(503, "busy", "busy", headers={"Retry-After": "0"}))

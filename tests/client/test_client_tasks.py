@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from tests.client.fake_api import AT, TASK_ID, TASK_PATH, FakeApi, Say, failed, problem, task
 
-from daybook.client import Client, Conflict, Task, TaskCancelled, TaskError, WaitTimedOut
+from daybook import Retry
+from daybook.client import Client, Conflict, Task, TaskCancelled, TaskDetail, TaskError, WaitTimedOut
 from daybook.domain.status import Status
 
 
@@ -138,6 +139,55 @@ def test_reschedule_wants_one_of_its_two_times(api: FakeApi, client: Client) -> 
     assert api.seen[-1].json == {"run_at": "2026-12-01T00:00:00+00:00"}
     with pytest.raises(ValueError, match="either"):
         moved.reschedule()
+
+
+def test_a_submit_says_how_it_is_to_be_tried(api: FakeApi, client: Client) -> None:
+    api.on("POST /v1/tasks", Say(202, task()))
+    client.tasks.submit("a", retry=Retry(max_attempts=3, non_retryable=("ValueError",)), queue_ttl="1h", deadline=timedelta(days=1))
+    client.tasks.submit("a", retry={"max_attempts": 2, "backoff": timedelta(seconds=2)})
+    whole = {"max_attempts": 3, "backoff": "1s", "max_backoff": "5m", "factor": 2.0, "non_retryable": ["ValueError"]}
+    assert [seen.json for seen in api.seen] == [
+        {"app": "a", "queue_ttl": "1h", "deadline": 86400.0, "retry": whole},
+        {"app": "a", "retry": {"max_attempts": 2, "backoff": 2.0}},
+    ]
+
+
+def test_a_task_is_retried_and_run_now(api: FakeApi, client: Client) -> None:
+    api.on(f"GET {TASK_PATH}", Say(200, failed()))
+    api.on(f"POST {TASK_PATH}/retry", Say(200, task("queued", 4)))
+    api.on(f"POST {TASK_PATH}/run-now", Say(200, task("queued", 5)))
+    handle = client.tasks.get(TASK_ID)
+    assert handle.retry(reason="again") is handle
+    assert (handle.status, handle.view.version) == (Status.QUEUED, 4)
+    assert handle.run_now().view.version == 5
+    assert client.tasks.retry(TASK_ID).id == TASK_ID
+    assert [seen.json for seen in api.seen[1:]] == [{"reason": "again"}, {}, {}]
+
+
+def test_a_rerun_is_another_task(api: FakeApi, client: Client) -> None:
+    new = TASK_ID[:-1] + "0"
+    api.on(f"GET {TASK_PATH}", Say(200, failed()))
+    api.on(f"POST {TASK_PATH}/rerun", Say(202, task(id=new, rerun_of=TASK_ID)))
+    handle = client.tasks.get(TASK_ID)
+    again = handle.rerun(input=None, priority=1)
+    client.tasks.rerun(TASK_ID, labels={}, delay="1m", key="k")
+    assert (again.id, handle.id, handle.status) == (new, TASK_ID, Status.ERROR)
+    assert isinstance(again.view, TaskDetail)
+    assert again.view.rerun_of == TASK_ID
+    first, second = api.asked(f"POST {TASK_PATH}/rerun")
+    assert [first.json, second.json] == [{"input": None, "priority": 1}, {"delay": "1m", "labels": {}}]
+    assert first.headers["idempotency-key"] != second.headers["idempotency-key"] == "k"
+
+
+def test_attempts_and_cancellations_are_read(api: FakeApi, client: Client) -> None:
+    lost = {"attempt": 1, "runner": "run_1", "started_at": AT, "ended_at": AT, "outcome": "lost", "reason": "lost_runner", "error_type": "RunnerLost"}
+    stopped = {"requested_by": "user:root", "requested_at": AT, "reason": "too dear"}
+    api.on(f"GET {TASK_PATH}", Say(200, task("cancelled", 5, attempts=[lost], cancellation=stopped, losses=1)))
+    view = client.tasks.get(TASK_ID).view
+    assert isinstance(view, TaskDetail)
+    assert (view.attempts[0].outcome, view.attempts[0].reason, view.losses) == ("lost", "lost_runner", 1)
+    assert view.cancellation is not None
+    assert (view.cancellation.requested_by, view.cancellation.reason) == ("user:root", "too dear")
 
 
 def test_a_refusal_carries_its_problem(api: FakeApi, client: Client) -> None:

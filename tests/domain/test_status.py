@@ -6,8 +6,22 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies
 
-from daybook.domain.events import TASK_EVENTS, Content, TaskEvent, TaskFailed, TaskSubmitted
-from daybook.domain.status import BEGINNING, TABLE, TERMINAL, Status, Transition, allows, diagram, status_after
+from daybook.domain.events import (
+    TASK_EVENTS,
+    Content,
+    TaskCancelled,
+    TaskDue,
+    TaskEvent,
+    TaskExpired,
+    TaskFailed,
+    TaskLost,
+    TaskReleased,
+    TaskRescheduled,
+    TaskRetried,
+    TaskSubmitted,
+    TaskSucceeded,
+)
+from daybook.domain.status import BEGINNING, ENDINGS, TABLE, TERMINAL, WAITING_EVENTS, Status, Transition, allows, diagram, status_after
 
 SOME_DAY = datetime(2026, 3, 14, tzinfo=UTC)
 CONTENT = Content(digest="aa" * 32, size_bytes=2)
@@ -23,13 +37,21 @@ EXPECTED = {
     ("TaskSucceeded", "", frozenset({"running"}), "success"),
     ("TaskFailed", "to be retried", frozenset({"running"}), "scheduled"),
     ("TaskFailed", "for good", frozenset({"running"}), "error"),
+    ("TaskLost", "for good", frozenset({"running"}), "error"),
+    ("TaskLost", "to be retried", frozenset({"running"}), "scheduled"),
+    ("TaskLost", "at once", frozenset({"running"}), "queued"),
+    ("TaskExpired", "", frozenset({"scheduled", "queued"}), "error"),
+    ("TaskRetried", "", frozenset({"error", "cancelled"}), "queued"),
     ("TaskCancelRequested", "", frozenset({"running"}), "running"),
     ("TaskCancelled", "", frozenset({"scheduled", "queued", "running"}), "cancelled"),
 }
 
 instants = strategies.none() | strategies.datetimes(timezones=strategies.just(UTC))
-conditional_events = instants.map(lambda at: TaskSubmitted(owner="ann", app="hello", app_version="v1", input=CONTENT, run_at=at)) | instants.map(
-    lambda at: TaskFailed(attempt=1, error=CONTENT, error_type="ValueError", retry_at=at)
+conditional_events = strategies.one_of(
+    instants.map(lambda at: TaskSubmitted(owner="ann", app="hello", app_version="v1", input=CONTENT, run_at=at)),
+    instants.map(lambda at: TaskFailed(attempt=1, error=CONTENT, error_type="ValueError", retry_at=at)),
+    instants.map(lambda at: TaskLost(attempt=1, retry_at=at)),
+    strategies.just(TaskLost(attempt=1, final=True)),
 )
 
 
@@ -73,9 +95,10 @@ def test_from_every_status_every_end_can_be_reached(status: Status) -> None:
 
 
 @pytest.mark.parametrize("status", sorted(TERMINAL))
-def test_nothing_follows_an_end(status: Status) -> None:
-    assert not [event for event in TASK_EVENTS if allows(status, event)]
-    assert not reached_from(status)
+def test_nothing_follows_an_end_but_the_wish_to_try_again(status: Status) -> None:
+    follows = [event for event in TASK_EVENTS if allows(status, event)]
+    assert follows == ([] if status is Status.SUCCESS else [TaskRetried])
+    assert reached_from(status) == (set() if status is Status.SUCCESS else set(Status))
 
 
 def test_ends_are_three() -> None:
@@ -89,21 +112,35 @@ def test_a_stream_begins_with_a_submission_and_has_no_second_one() -> None:
 
 @given(conditional_events)
 def test_of_the_rows_of_one_event_exactly_one_applies(event: TaskEvent) -> None:
-    applying = [row for row in rows_of(type(event)) if row.condition is None or row.condition(event)]
+    applying = [row for row in rows_of(type(event)) if row.condition is not None and row.condition(event)]
+    applying = applying or [row for row in rows_of(type(event)) if row.condition is None]
     assert len(applying) == 1
     assert status_after(event) is applying[0].to
+
+
+def test_a_loss_leads_to_an_end_to_a_wait_or_back_into_the_queue() -> None:
+    assert status_after(TaskLost(attempt=1)) is Status.QUEUED
+    assert status_after(TaskLost(attempt=1, retry_at=SOME_DAY)) is Status.SCHEDULED
+    assert status_after(TaskLost(attempt=1, final=True)) is Status.ERROR
+    assert status_after(TaskLost(attempt=1, final=True, retry_at=SOME_DAY)) is Status.ERROR, "what is final is not retried"
 
 
 @pytest.mark.parametrize("event", TASK_EVENTS)
 def test_rows_of_one_event_differ_by_condition_alone(event: type[TaskEvent]) -> None:
     rows = rows_of(event)
     assert len({row.allowed for row in rows}) == 1, "where an event may happen must not depend on what it says"
-    assert len(rows) == 1 or all(row.condition and row.label for row in rows)
+    assert all(row.condition for row in rows[:-1]), "what comes after a row without a condition is never reached"
+    assert len(rows) == 1 or all(row.label for row in rows)
     assert len({row.label for row in rows}) == len(rows)
 
 
 def test_only_the_events_that_were_tried_have_conditions() -> None:
-    assert {row.event for row in TABLE if row.condition} == {TaskSubmitted, TaskFailed}
+    assert {row.event for row in TABLE if row.condition} == {TaskSubmitted, TaskFailed, TaskLost}
+
+
+def test_whoever_waits_for_an_end_or_for_work_knows_what_to_look_for() -> None:
+    assert {TaskSucceeded, TaskFailed, TaskLost, TaskExpired, TaskCancelled} == ENDINGS
+    assert {TaskSubmitted, TaskRescheduled, TaskDue, TaskReleased, TaskFailed, TaskLost, TaskRetried} == WAITING_EVENTS
 
 
 def test_the_diagram_has_an_arrow_for_every_row_and_start() -> None:

@@ -1,96 +1,43 @@
-"""What each command does in each status, as sentences."""
+"""What each command does to a task until it runs, as sentences. How a running task ends is told in `test_endings`, how it
+goes on after an error in `test_attempts`, after a loss in `test_losses`, and when it is too late in `test_deadlines`.
+"""
 
 from datetime import datetime, timedelta
 
 import msgspec
 import pytest
 from msgspec.structs import replace
+from tests.domain.stories import (
+    CANCEL,
+    CANCELLING_TASK,
+    DUE,
+    ENDED,
+    INPUT,
+    JUST_TOO_OLD,
+    LATER,
+    MUCH_LATER,
+    POSTPONED,
+    QUEUED_TASK,
+    RELEASED,
+    RUNNING_TASK,
+    SCHEDULED_TASK,
+    START,
+    STARTED,
+    SUBMIT,
+    SUBMITTED,
+    SUCCESSFUL_TASK,
+    TO_BE_RETRIED,
+    WAITING,
+    reports,
+    state,
+)
 
-from daybook.domain.commands import (
-    AnyCommand,
-    Cancel,
-    ConfirmCancel,
-    Fail,
-    MarkDue,
-    Release,
-    Reschedule,
-    Start,
-    Submit,
-    Succeed,
-)
-from daybook.domain.events import (
-    Content,
-    Policy,
-    TaskCancelled,
-    TaskCancelRequested,
-    TaskDue,
-    TaskEvent,
-    TaskFailed,
-    TaskReleased,
-    TaskRescheduled,
-    TaskStarted,
-    TaskSubmitted,
-    TaskSucceeded,
-)
-from daybook.domain.refusals import AlreadyExists, InThePast, NotAllowed, NotFound, StaleAttempt
+from daybook.domain.commands import AnyCommand, Expire, MarkDue, Release, Reschedule, Retry, Start, Submit
+from daybook.domain.events import Policy, TaskReleased, TaskRescheduled, TaskStarted, TaskSubmitted
+from daybook.domain.refusals import AlreadyExists, InThePast, NotAllowed, NotFound
 from daybook.domain.status import Status
-from daybook.domain.task import PAST_TOLERANCE, Task
+from daybook.domain.task import PAST_TOLERANCE
 from daybook.testing import NOON, Story, given
-
-LATER = NOON + timedelta(hours=1)
-MUCH_LATER = NOON + timedelta(days=1)
-JUST_TOO_OLD = NOON - PAST_TOLERANCE - timedelta(microseconds=1)
-INPUT = Content(digest="aa" * 32, size_bytes=2)
-RESULT = Content(digest="bb" * 32, size_bytes=3)
-ERROR = Content(digest="cc" * 32, size_bytes=4)
-
-SUBMITTED = TaskSubmitted(actor="ann", owner="ann", app="hello", app_version="v1", input=INPUT, fingerprint="print")
-POSTPONED = replace(SUBMITTED, run_at=LATER)
-DUE = TaskDue(actor="scheduler")
-STARTED = TaskStarted(actor="r1", attempt=1, runner="r1")
-RESTARTED = TaskStarted(actor="r2", attempt=2, runner="r2")
-RELEASED = TaskReleased(actor="r1", attempt=1)
-SUCCEEDED = TaskSucceeded(actor="r1", attempt=1, result=RESULT)
-FAILED = TaskFailed(actor="r1", attempt=1, error=ERROR, error_type="ValueError")
-TO_BE_RETRIED = TaskFailed(actor="r1", attempt=1, error=ERROR, error_type="ValueError", retry_at=LATER)
-CANCEL_REQUESTED = TaskCancelRequested(actor="ann")
-CANCELLED = TaskCancelled(actor="ann")
-
-SCHEDULED_TASK = given(POSTPONED)
-QUEUED_TASK = given(SUBMITTED)
-RUNNING_TASK = given(SUBMITTED, STARTED)
-CANCELLING_TASK = given(SUBMITTED, STARTED, CANCEL_REQUESTED)
-SUCCESSFUL_TASK = given(SUBMITTED, STARTED, SUCCEEDED)
-FAILED_TASK = given(SUBMITTED, STARTED, FAILED)
-CANCELLED_TASK = given(SUBMITTED, CANCELLED)
-
-WAITING = {"scheduled": SCHEDULED_TASK, "queued": QUEUED_TASK}
-ENDED = {"success": SUCCESSFUL_TASK, "error": FAILED_TASK, "cancelled": CANCELLED_TASK}
-NOT_RUNNING = WAITING | ENDED
-
-SUBMIT = Submit(actor="ann", owner="ann", app="hello", app_version="v1", input=INPUT, fingerprint="print")
-CANCEL = Cancel(actor="ann")
-START = Start(actor="r1", runner="r1")
-
-
-def succeed(attempt: int = 1) -> Succeed:
-    return Succeed(actor="r1", attempt=attempt, result=RESULT)
-
-
-def fail(attempt: int = 1) -> Fail:
-    return Fail(actor="r1", attempt=attempt, error=ERROR, error_type="ValueError")
-
-
-def reports(attempt: int) -> list[AnyCommand]:
-    """Everything that a runner may say about an attempt."""
-    release, confirm = Release(actor="r1", attempt=attempt), ConfirmCancel(actor="r1", attempt=attempt)
-    return [succeed(attempt), fail(attempt), release, confirm]
-
-
-def state(story: Story) -> Task:
-    task = story.task()
-    assert task is not None
-    return task
 
 
 class TestSubmit:
@@ -110,6 +57,7 @@ class TestSubmit:
             policy=Policy(max_attempts=3, timeout_seconds=60.0, delivery="at_most_once"),
             labels={"team": "blue"},
             fingerprint="print",
+            rerun_of="tsk_1",
         )
         given().when(command).then(TaskSubmitted(**msgspec.structs.asdict(command)))
 
@@ -130,7 +78,8 @@ class TestSubmit:
 
 
 def test_nothing_but_submit_meets_a_task_that_does_not_exist() -> None:
-    for command in [CANCEL, START, MarkDue(actor="s"), Reschedule(actor="ann", run_at=LATER), *reports(0), *reports(1)]:
+    others: list[AnyCommand] = [CANCEL, START, MarkDue(actor="s"), Reschedule(actor="ann", run_at=LATER), Expire(actor="s"), Retry(actor="ann")]
+    for command in [*others, *reports(0), *reports(1)]:
         given().when(command).refused(NotFound())
 
 
@@ -148,6 +97,15 @@ class TestReschedule:
     def test_a_task_that_was_handed_back_or_waits_for_its_retry_can_be_moved(self) -> None:
         for story in [given(SUBMITTED, STARTED, RELEASED), given(SUBMITTED, STARTED, TO_BE_RETRIED)]:
             story.when(Reschedule(actor="ann", run_at=MUCH_LATER)).then(TaskRescheduled(actor="ann", run_at=MUCH_LATER))
+
+    def test_to_the_time_that_it_has_already_is_nothing_new(self) -> None:
+        SCHEDULED_TASK.when(Reschedule(actor="ann", run_at=LATER)).nothing()
+        given(SUBMITTED, STARTED, TO_BE_RETRIED).when(Reschedule(actor="ann", run_at=LATER)).nothing()
+
+    def test_a_task_that_was_due_already_waits_once_more_for_the_time_that_it_had(self) -> None:
+        edge = NOON - PAST_TOLERANCE
+        due = given(replace(POSTPONED, run_at=edge), DUE)
+        due.when(Reschedule(actor="ann", run_at=edge)).then(TaskRescheduled(actor="ann", run_at=edge))
 
     def test_the_past_begins_a_minute_ago(self) -> None:
         edge = NOON - PAST_TOLERANCE
@@ -203,92 +161,3 @@ class TestStart:
             story = story.when(Start(actor="r", runner="r")).then(TaskStarted(actor="r", runner="r", attempt=attempt))
             assert (state(story).attempt, state(story).runner) == (attempt, "r")
             story = story.when(Release(actor="r", attempt=attempt)).then(TaskReleased(actor="r", attempt=attempt))
-
-
-class TestReports:
-    def test_of_the_running_attempt_are_recorded(self) -> None:
-        assert state(RUNNING_TASK.when(succeed()).then(SUCCEEDED)).status is Status.SUCCESS
-        assert state(RUNNING_TASK.when(fail()).then(FAILED)).status is Status.ERROR
-        assert state(RUNNING_TASK.when(Release(actor="r1", attempt=1)).then(RELEASED)).status is Status.QUEUED
-        confirmed = CANCELLING_TASK.when(ConfirmCancel(actor="r1", attempt=1)).then(TaskCancelled(actor="r1", attempt=1))
-        assert state(confirmed).status is Status.CANCELLED
-
-    @pytest.mark.parametrize("attempt", [1, 0, 3, -1])
-    @pytest.mark.parametrize("cancel", [(), (CANCEL_REQUESTED,)], ids=["", "cancelling"])
-    def test_of_any_other_attempt_meet_the_fence(self, attempt: int, cancel: tuple[TaskEvent, ...]) -> None:
-        second = given(SUBMITTED, STARTED, RELEASED, RESTARTED, *cancel)
-        for report in reports(attempt):
-            second.when(report).refused(StaleAttempt(attempt=attempt, current=2))
-
-    @pytest.mark.parametrize("end", [SUCCEEDED, FAILED, TO_BE_RETRIED, RELEASED, TaskCancelled(actor="r1", attempt=1)])
-    def test_come_once_for_an_attempt(self, end: TaskEvent) -> None:
-        told = given(SUBMITTED, STARTED, end)
-        for report in reports(1):
-            told.when(report).refused(NotAllowed)
-
-    @pytest.mark.parametrize("story", NOT_RUNNING.values(), ids=NOT_RUNNING)
-    def test_need_a_running_task(self, story: Story) -> None:
-        for report in reports(state(story).attempt):
-            story.when(report).refused(NotAllowed)
-
-    def test_of_a_runner_that_was_replaced_count_for_nothing_even_after_the_end(self) -> None:
-        ended = given(SUBMITTED, STARTED, RELEASED, RESTARTED, TaskSucceeded(attempt=2, result=RESULT))
-        for report in reports(1):
-            ended.when(report).refused(StaleAttempt(attempt=1, current=2))
-
-    def test_say_which_status_was_in_the_way(self) -> None:
-        for report, wanted in zip(reports(1), ["succeed", "fail", "release", "confirm cancel"], strict=True):
-            SUCCESSFUL_TASK.when(report).refused(NotAllowed(status=Status.SUCCESS, wanted=wanted))
-
-
-class TestCancel:
-    @pytest.mark.parametrize("story", WAITING.values(), ids=WAITING)
-    def test_a_task_that_does_not_run_is_cancelled_at_once(self, story: Story) -> None:
-        assert state(story.when(CANCEL).then(CANCELLED)).status is Status.CANCELLED
-
-    def test_a_task_that_ran_before_says_which_attempt_was_its_last(self) -> None:
-        handed_back = given(SUBMITTED, STARTED, RELEASED)
-        handed_back.when(CANCEL).then(TaskCancelled(actor="ann", attempt=1))
-
-    def test_a_running_task_is_asked_to_stop_and_says_when_it_did(self) -> None:
-        asked = RUNNING_TASK.when(CANCEL).then(CANCEL_REQUESTED)
-        assert (state(asked).status, state(asked).cancel_requested) == (Status.RUNNING, True)
-        asked.when(ConfirmCancel(actor="r1", attempt=1)).then(TaskCancelled(actor="r1", attempt=1))
-
-    @pytest.mark.parametrize("story", [CANCELLING_TASK, CANCELLED_TASK])
-    def test_twice_is_once(self, story: Story) -> None:
-        story.when(CANCEL).nothing()
-
-    @pytest.mark.parametrize("story", [SUCCESSFUL_TASK, FAILED_TASK])
-    def test_what_has_ended_by_itself_cannot_be_cancelled_any_more(self, story: Story) -> None:
-        story.when(CANCEL).refused(NotAllowed(status=state(story).status, wanted="cancel"))
-
-    def test_a_task_that_finishes_before_it_hears_of_the_cancel_has_finished(self) -> None:
-        done = CANCELLING_TASK.when(succeed()).then(SUCCEEDED)
-        assert state(done).status is Status.SUCCESS
-        done.when(ConfirmCancel(actor="r1", attempt=1)).refused(NotAllowed)
-        assert state(CANCELLING_TASK.when(fail()).then(FAILED)).status is Status.ERROR
-
-    def test_a_task_that_stopped_cannot_finish(self) -> None:
-        stopped = CANCELLING_TASK.when(ConfirmCancel(actor="r1", attempt=1)).then(TaskCancelled(actor="r1", attempt=1))
-        stopped.when(succeed()).refused(NotAllowed(status=Status.CANCELLED, wanted="succeed"))
-
-    def test_a_cancelled_task_does_not_start(self) -> None:
-        QUEUED_TASK.when(CANCEL).then(CANCELLED).when(START).refused(NotAllowed(status=Status.CANCELLED, wanted="start"))
-
-    def test_a_cancelling_task_that_is_handed_back_ends_instead_of_starting_anew(self) -> None:
-        ended = CANCELLING_TASK.when(Release(actor="r1", attempt=1)).then(TaskCancelled(actor="r1", attempt=1))
-        assert state(ended).status is Status.CANCELLED
-
-
-def test_who_asked_and_why_becomes_part_of_every_fact() -> None:
-    who = {"actor": "bob", "reason": "because", "correlation": "c1", "causation": "c2"}
-    QUEUED_TASK.when(Cancel(**who)).then(TaskCancelled(**who, attempt=0))
-    RUNNING_TASK.when(Cancel(**who)).then(TaskCancelRequested(**who))
-    RUNNING_TASK.when(Release(**who, attempt=1)).then(TaskReleased(**who, attempt=1))
-    CANCELLING_TASK.when(Release(**who, attempt=1)).then(TaskCancelled(**who, attempt=1))
-    CANCELLING_TASK.when(ConfirmCancel(**who, attempt=1)).then(TaskCancelled(**who, attempt=1))
-    RUNNING_TASK.when(Succeed(**who, attempt=1, result=RESULT)).then(TaskSucceeded(**who, attempt=1, result=RESULT))
-    QUEUED_TASK.when(Start(**who, runner="r")).then(TaskStarted(**who, attempt=1, runner="r"))
-    QUEUED_TASK.when(Reschedule(**who, run_at=LATER)).then(TaskRescheduled(**who, run_at=LATER))
-    SCHEDULED_TASK.at(LATER).when(MarkDue(**who)).then(TaskDue(**who))

@@ -11,8 +11,6 @@ from tests.e2e.house import ApiService, House, Service, furnished, start
 from daybook.domain.status import Status
 from daybook.testing import eventually
 
-TTL = {"DAYBOOK_LEASE_TTL_SECONDS": "2", "DAYBOOK_LEASE_RENEW_SECONDS": "0.6"}
-
 
 async def outcomes(api: ApiService, task_id: str) -> list[str]:
     """How each attempt ended."""
@@ -21,7 +19,7 @@ async def outcomes(api: ApiService, task_id: str) -> list[str]:
 
 async def two_runners(house: House) -> tuple[ApiService, Service, Service, str]:
     """A task that is held by the first of two runners; the second starts when it is."""
-    api, first, second = house.add_api(), house.add_runner(**TTL), house.add_runner(**TTL)
+    api, first, second = house.add_api(), house.add_runner(DAYBOOK_LEASE_TTL_SECONDS="2"), house.add_runner(DAYBOOK_LEASE_TTL_SECONDS="2")
     await start(api, house.add_scheduler(), first)
     task_id = await api.accepted("fault.hold")
     assert await house.gate.knock() == task_id

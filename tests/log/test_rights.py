@@ -12,7 +12,19 @@ import pytest_asyncio
 from tests.log.samples import CANCEL_REQUESTED, CONTENT, DUE, PUBLISHED, RESCHEDULED, SUBMITTED, append_of, send, started, succeeded
 
 from daybook import ids
-from daybook.domain.events import AppPublished, Event, TaskCancelled, TaskFailed, TaskReleased, TokenIssued, TokenRevoked, kind_of
+from daybook.domain.events import (
+    AppPublished,
+    Event,
+    TaskCancelled,
+    TaskExpired,
+    TaskFailed,
+    TaskLost,
+    TaskReleased,
+    TaskRetried,
+    TokenIssued,
+    TokenRevoked,
+    kind_of,
+)
 from daybook.log.codec import seal
 from daybook.log.connections import Connection, connect
 from daybook.log.envelope import Append
@@ -51,8 +63,8 @@ WRITES = {
 
 ERASURES = {"erase payload": "UPDATE log.event SET payload = NULL", "delete blob": "DELETE FROM daybook.blob"}
 APPENDS: dict[str, set[str]] = {
-    "api": {"task.submitted.v1", "task.rescheduled.v1", "task.cancel_requested.v1", "task.cancelled.v1"},
-    "scheduler": {"task.due.v1"},
+    "api": {"task.submitted.v1", "task.rescheduled.v1", "task.cancel_requested.v1", "task.cancelled.v1", "task.retried.v1"},
+    "scheduler": {"task.due.v1", "task.lost.v1", "task.expired.v1", "task.cancelled.v1"},
     "owner": {"token.issued.v1", "token.revoked.v1", "app.published.v1"},
 }
 EVENTS: tuple[Event, ...] = (
@@ -63,6 +75,9 @@ EVENTS: tuple[Event, ...] = (
     TaskReleased(attempt=1),
     succeeded(),
     TaskFailed(attempt=1, error=CONTENT, error_type="E"),
+    TaskLost(attempt=1, runner="r1"),
+    TaskExpired(),
+    TaskRetried(),
     CANCEL_REQUESTED,
     TaskCancelled(),
     PUBLISHED,
@@ -136,6 +151,19 @@ async def test_a_runner_claims_reports_and_announces(runner: Connection, task: U
     assert await _say(runner, append_of(ids.derive_id("app", "default", "new"), 1, announced))
 
 
+async def test_a_runner_gives_up_an_attempt_of_its_own(runner: Connection, owner: Connection) -> None:
+    for end in (TaskReleased(attempt=1), TaskFailed(attempt=1, error=CONTENT, error_type="E"), TaskLost(attempt=1, final=True), TaskCancelled(attempt=1)):
+        task = await _submit(owner)
+        await _say(runner, append_of(task, 2, started("r1")))
+        assert await _say(runner, append_of(task, 3, end))
+
+
+async def test_a_runner_decides_nothing_about_its_attempt_that_others_decide(runner: Connection, task: UUID) -> None:
+    await _say(runner, append_of(task, 2, started("r1")))
+    for event in (DUE, RESCHEDULED, CANCEL_REQUESTED, TaskExpired(), TaskRetried()):
+        await _refused(runner, append_of(task, 3, event))
+
+
 async def test_a_runner_says_nothing_else_about_a_task_that_is_not_its_own(runner: Connection, task: UUID) -> None:
     for event in EVENTS:
         if kind_of(event) not in {"task.started.v1", "app.published.v1"}:
@@ -158,10 +186,30 @@ async def test_a_runner_claims_for_itself_alone(runner: Connection, task: UUID) 
     await _refused(runner, anonymous._replace(data=b'{"kind":"task.started.v1","attempt":1}'))
 
 
-async def test_a_runner_does_not_claim_after_its_lease(runner: Connection, task: UUID, owner: Connection) -> None:
+async def test_a_runner_does_not_claim_after_its_lease_unless_it_is_renewed_before_somebody_ends_it(runner: Connection, task: UUID, owner: Connection) -> None:
+    renew = "SELECT daybook.renew_lease('r1', $1, $2)"
     await owner.execute("UPDATE daybook.runner SET until = clock_timestamp() WHERE id = 'r1'")
     await _refused(runner, append_of(task, 2, started("r1")))
-    assert not await runner.fetchval("SELECT daybook.renew_lease('r1', $1, $2)", SECRET, TTL)
+    assert await runner.fetchval(renew, SECRET, TTL)
+    assert await _say(runner, append_of(task, 2, started("r1")))
+    await owner.execute("UPDATE daybook.runner SET ended_at = clock_timestamp() WHERE id = 'r1'")
+    await _refused(runner, append_of(await _submit(owner), 2, started("r1")))
+    assert not await runner.fetchval(renew, SECRET, TTL)
+
+
+async def test_a_lease_is_ended_as_it_was_seen_or_not_at_all(runner: Connection, owner: Connection, url_as: Callable[[str], str]) -> None:
+    end, until = "SELECT daybook.end_leases($1, $2)", "SELECT until FROM daybook.runner WHERE id = 'r1'"
+    scheduler = await connect(url_as("daybook_scheduler"), "daybook_scheduler")
+    alive = await owner.fetchval(until)
+    assert not await scheduler.fetch(end, ["r1"], [alive]), "it had not run out"
+    await owner.execute("UPDATE daybook.runner SET until = clock_timestamp() WHERE id = 'r1'")
+    assert not await scheduler.fetch(end, ["r1"], [alive]), "it was renewed since"
+    seen = await owner.fetchval(until)
+    assert [row[0] for row in await scheduler.fetch(end, ["r1", "r9"], [seen, seen])] == ["r1"]
+    assert not await scheduler.fetch(end, ["r1"], [seen]), "it had been ended before"
+    await scheduler.close()
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await runner.fetch(end, ["r1"], [seen])
 
 
 async def test_a_runner_may_report_after_its_lease_while_nobody_else_has_the_task(runner: Connection, task: UUID) -> None:
@@ -173,7 +221,8 @@ async def test_a_runner_may_report_after_its_lease_while_nobody_else_has_the_tas
 async def test_a_runner_does_not_report_an_attempt_of_another(runner: Connection, task: UUID) -> None:
     await _lease(runner, "r2", "another")
     await send(runner, "runner", [append_of(task, 2, started("r2"))], "r2", "another")
-    for event in (succeeded(), TaskReleased(attempt=1), TaskFailed(attempt=1, error=CONTENT, error_type="E"), TaskCancelled(attempt=1)):
+    failed, lost = TaskFailed(attempt=1, error=CONTENT, error_type="E"), TaskLost(attempt=1, runner="r2")
+    for event in (succeeded(), TaskReleased(attempt=1), failed, lost, TaskCancelled(attempt=1)):
         await _refused(runner, append_of(task, 3, event))
 
 

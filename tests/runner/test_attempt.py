@@ -156,7 +156,7 @@ async def test_an_error_with_any_name_is_recorded(workshop: Workshop, name: str)
         recorded = await workshop.becomes(task, "submitted", "started", "failed")
         event = recorded[-1].event
         assert isinstance(event, TaskFailed)
-        assert (event.error_type, error_of(recorded)["type"], error_of(recorded)["message"]) == (name[:128], name, "no")
+        assert (event.error_type, error_of(recorded)["type"], error_of(recorded)["message"]) == (name[:128], name[:128], "no")
 
 
 async def test_an_input_that_was_erased_before_it_ran_is_an_error(workshop: Workshop, database_url: str) -> None:

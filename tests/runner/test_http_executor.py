@@ -21,7 +21,7 @@ from daybook_runner.executors.http import HttpExecutor
 from daybook_runner.loading import load
 
 if TYPE_CHECKING:
-    from tests.runner.conftest import LocalServer, Received
+    from tests.runner.conftest import Answer, LocalServer, Received
 
 LOOPBACK = "127.0.0.0/8, ::1/128"
 MEBIBYTE = 1024 * 1024
@@ -113,7 +113,15 @@ async def test_a_header_cannot_be_broken_out_of(executors: Executors, server: Lo
 
 @pytest.mark.parametrize("given", [{}, [], "text", {"url": "http://good@127.0.0.1/"}, {"url": "ftp://example.org/"}, {"url": 3}])
 async def test_bad_input(executors: Executors, tmp_path: Path, given: Any) -> None:
-    assert (await failing(executors, app(tmp_path, url="{{url}}"), given)).error_type == "InvalidInput"
+    failure = await failing(executors, app(tmp_path, url="{{url}}"), given)
+    assert (failure.error_type, failure.retryable) == ("InvalidInput", False)
+
+
+@pytest.mark.parametrize("value", ["\ud800", "a\nb", "\x00"])
+async def test_what_cannot_be_sent_is_bad_input(executors: Executors, server: LocalServer, tmp_path: Path, value: Any) -> None:
+    failure = await failing(executors, app(tmp_path, url=server.url, headers={"X-Y": "{{value}}"}, json=["{{value}}"]), {"value": value})
+    assert failure.error_type == "InvalidInput"
+    assert not server.requests
 
 
 async def test_a_setting_that_is_not_set(executors: Executors, server: LocalServer, tmp_path: Path) -> None:
@@ -139,6 +147,36 @@ async def test_any_other_status_is_a_failure(
     failure = await failing(executors, app(tmp_path, url=server.url + "/a?key=s3cret"))
     assert failure.error_type == "HttpStatus"
     assert failure.message == says.replace("{port}", str(server.port))
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable"),
+    [
+        ("302 Found", False),
+        ("400 Bad Request", False),
+        ("401 Unauthorized", False),
+        ("404 Not Found", False),
+        ("408 Request Timeout", True),
+        ("409 Conflict", True),
+        ("410 Gone", False),
+        ("422 Unprocessable Content", False),
+        ("425 Too Early", True),
+        ("429 Too Many Requests", True),
+        ("500 Internal Server Error", True),
+        ("503 Service Unavailable", True),
+    ],
+)
+async def test_whether_to_try_again_follows_from_the_status(executors: Executors, server: LocalServer, tmp_path: Path, status: str, *, retryable: bool) -> None:
+    server.answer = server.answering(status, retry_after="7")
+    failure = await failing(executors, app(tmp_path, url=server.url))
+    assert (failure.retryable, failure.retry_after_seconds) == (retryable, 7.0 if retryable else None)
+    assert len(server.requests) == 1
+
+
+async def test_a_refusal_that_breaks_off_is_that_refusal(executors: Executors, server: LocalServer, tmp_path: Path) -> None:
+    server.answer = raw(b"HTTP/1.1 404 Not Found\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\nhalf")
+    failure = await failing(executors, app(tmp_path, url=server.url))
+    assert (failure.error_type, failure.retryable) == ("HttpStatus", False)
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"])
@@ -233,6 +271,40 @@ async def test_an_answer_that_does_not_come(server: LocalServer, tmp_path: Path)
     assert "no answer within 0.05 s" in outcome.message
 
 
+@pytest.mark.parametrize(
+    ("begins", "goes_on"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 1000),
+        (b"HTTP/1.1 500 Oh\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n", b""),
+    ],
+)
+async def test_the_exchange_as_a_whole_is_bounded_in_time(server: LocalServer, tmp_path: Path, begins: bytes, goes_on: bytes) -> None:
+    async def answer(request: Received) -> AsyncIterator[bytes]:
+        yield begins
+        while goes_on:
+            yield goes_on
+        await asyncio.Event().wait()
+
+    server.answer = answer
+    executor = HttpExecutor(parse_networks(LOOPBACK), timeout_seconds=0.1)
+    outcome = await executor.execute(call(app(tmp_path, url=server.url), {}), Context.for_test())
+    await executor.aclose()
+    assert isinstance(outcome, Failure)
+    assert (outcome.error_type, outcome.retryable) == ("HttpTimeout", True)
+
+
+async def test_an_answer_without_end_is_too_large(executors: Executors, server: LocalServer, tmp_path: Path) -> None:
+    server.answer = raw(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", b"x" * MEBIBYTE)
+    failure = await failing(executors, app(tmp_path, url=server.url))
+    assert (failure.error_type, failure.retryable) == ("AnswerTooLarge", False)
+
+
+async def test_a_head_without_end_is_no_http(executors: Executors, server: LocalServer, tmp_path: Path) -> None:
+    server.answer = raw(b"HTTP/1.1 200 OK\r\n", b"x-y: z\r\n" * 1000)
+    assert (await failing(executors, app(tmp_path, url=server.url))).error_type == "HttpProtocol"
+
+
 async def test_a_cancel_gets_through(executors: Executors, server: LocalServer, tmp_path: Path) -> None:
     asked = asyncio.Event()
 
@@ -249,75 +321,15 @@ async def test_a_cancel_gets_through(executors: Executors, server: LocalServer, 
         await running
 
 
+def raw(begins: bytes, goes_on: bytes = b"") -> Answer:
+    async def answer(request: Received) -> AsyncIterator[bytes]:
+        yield begins
+        while goes_on:
+            yield goes_on
+
+    return answer
+
+
 async def silence(request: Received) -> AsyncIterator[bytes]:
     await asyncio.Event().wait()
     yield b""
-
-
-class Names:
-    """A resolver that answers as it is told, one answer after the other, as a hostile DNS server may."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        self.answers = list(answers)
-
-    async def __call__(self, host: str, port: int) -> list[str]:
-        return self.answers.pop(0)
-
-
-async def fetch(url: str, names: Names, folder: Path) -> Outcome:
-    executor = HttpExecutor(parse_networks("127.0.0.2/32"), resolve=names)
-    outcome = await executor.execute(call(app(folder, url=url), {}), Context.for_test())
-    await executor.aclose()
-    return outcome
-
-
-async def test_one_address_inside_spoils_the_name(server: LocalServer, tmp_path: Path) -> None:
-    names = Names(["127.0.0.2", "127.0.0.1"])
-    outcome = await fetch(f"http://mixed.test:{server.port}/", names, tmp_path)
-    assert isinstance(outcome, Failure)
-    assert outcome.error_type == "AddressRefused"
-    assert "127.0.0" not in outcome.message
-    assert not server.requests
-
-
-async def test_the_address_that_was_checked_is_the_one_that_is_called(tmp_path: Path) -> None:
-    # The second answer is another address: whoever asks twice connects there.
-    names = Names(["127.0.0.2"], ["127.0.0.1"])
-    got: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        got.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-        await writer.drain()
-        writer.close()
-
-    listening = await asyncio.start_server(serve, "127.0.0.2", 0)
-    port = listening.sockets[0].getsockname()[1]
-    outcome = await fetch(f"http://rebind.test:{port}/x", names, tmp_path)
-    listening.close()
-    assert isinstance(outcome, Success)
-    assert names.answers == [["127.0.0.1"]]
-    assert f"\r\nhost: rebind.test:{port}\r\n".encode() in got[0].lower()
-
-
-async def test_tls_names_the_host_and_not_the_address(tmp_path: Path) -> None:
-    hello: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        hello.append(await reader.read(4096))
-        writer.close()
-
-    listening = await asyncio.start_server(serve, "127.0.0.2", 0)
-    port = listening.sockets[0].getsockname()[1]
-    outcome = await fetch(f"https://secure.test:{port}/", Names(["127.0.0.2"]), tmp_path)
-    listening.close()
-    assert isinstance(outcome, Failure)
-    assert outcome.error_type == "HttpUnreachable"
-    assert b"secure.test" in hello[0]
-
-
-async def test_the_next_address_is_tried_when_one_does_not_answer(server: LocalServer, tmp_path: Path) -> None:
-    executor = HttpExecutor(parse_networks(LOOPBACK), resolve=Names(["127.0.0.3", "127.0.0.1"]))
-    outcome = await executor.execute(call(app(tmp_path, url=f"http://two.test:{server.port}/"), {}), Context.for_test())
-    await executor.aclose()
-    assert isinstance(outcome, Success)

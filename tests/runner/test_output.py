@@ -23,7 +23,7 @@ from daybook.testing import NOON, eventually
 from daybook_local.nats import EmbeddedNats
 from daybook_runner import output as output_module
 from daybook_runner.attempt import Attempt
-from daybook_runner.output import Output
+from daybook_runner.output import Output, Voice
 
 app = App("images")
 
@@ -72,6 +72,16 @@ async def heard(server: EmbeddedNats) -> list[tuple[str, Any]]:
         await connection.close()
 
 
+async def heard_of(server: EmbeddedNats, voice: Voice) -> list[int]:
+    """The numbers of the messages of one attempt."""
+    connection = await nats.connect(server.url)
+    try:
+        info = await connection.jetstream().stream_info(topology.LIVE, subjects_filter=">")
+        return list(range((info.state.subjects or {}).get(voice.subject, 0)))
+    finally:
+        await connection.close()
+
+
 async def numbers(server: EmbeddedNats, count: int) -> list[int]:
     """The numbers of the messages, once there are so many."""
 
@@ -104,14 +114,46 @@ async def test_each_attempt_counts_for_itself(output: Output, nats_server: Embed
     assert await numbers(nats_server, 15) == [number for number in range(1, 6) for _ in range(3)]
 
 
-async def test_what_is_too_large_is_told_of_and_not_told(output: Output, nats_server: EmbeddedNats) -> None:
+async def test_a_long_chunk_is_told_in_pieces(output: Output, nats_server: EmbeddedNats) -> None:
     voice = output.voice(attempt())
-    voice.emit("chunk", {"text": "x" * 300_000})
+    text = "".join(chr(0x1F600 + number % 64) for number in range(50_000))
+    voice.emit("chunk", {"text": text})
+    await voice.end()
+    told = [message for _, message in await heard(nats_server)]
+    assert [message["n"] for message in told] == [1, 2, 3, 4]
+    assert "".join(message["text"] for message in told) == text
+
+
+async def test_what_is_too_long_is_cut_where_it_stands(output: Output, nats_server: EmbeddedNats) -> None:
+    voice = output.voice(attempt())
+    voice.emit("log", {"level": "info", "message": "x" * 300_000, "fields": {"a": 1, "b": "y" * 100_000}})
+    voice.emit("action", {"action": "tool.call.end", "id": "call_1", "result": {"rows": ["z" * 100] * 5_000}})
+    voice.emit("progress", {"current": {1, 2}})
+    await voice.end()
+    (_, line), (_, action), (_, last) = await heard(nats_server)
+    assert line["message"].endswith(f"x… ({300_000 - 65_536} bytes were cut)")
+    assert (line["fields"]["a"], "bytes were cut" in line["fields"]["b"]) == (1, True)
+    assert (action["action"], action["id"], "bytes were cut" in action["result"]["rows"]) == ("tool.call.end", "call_1", True)
+    assert last["n"] == 3
+
+
+@pytest.mark.parametrize("value", [float("nan"), 10**40, "\ud800\0", [{"a": object()}]])
+async def test_anything_can_be_said(output: Output, nats_server: EmbeddedNats, value: object) -> None:
+    voice = output.voice(attempt())
+    voice.emit("action", {"action": "odd", "value": value})
     voice.emit("chunk", {"text": "y"})
-    await output.sent()
-    assert await numbers(nats_server, 2) == [1, 2]
-    (_, first), (_, second) = await heard(nats_server)
-    assert (first["type"], "too large" in first["message"], second["text"]) == ("log", True, "y")
+    await voice.end()
+    assert [message["n"] for _, message in await heard(nats_server)] == [1, 2]
+
+
+async def test_when_it_has_been_sent_nats_has_it(output: Output, nats_server: EmbeddedNats) -> None:
+    for _ in range(20):
+        voice = output.voice(attempt())
+        for _ in range(50):
+            voice.emit("chunk", {"text": "x" * 1_000})
+        await output.sent()
+        # Asked on another connection, as whoever is told of the end is.
+        assert len(await heard_of(nats_server, voice)) == 50
 
 
 async def test_while_nats_is_away_it_remembers_the_latest_and_waits_for_nobody(bus: Bus, nats_server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def fail_in_a_thread(kind: str) -> None:
     [
         ("value", "ValueError", "no \ufffd such\ufffd thing"),
         ("exit", "SystemExit", "3"),
-        ("shy", "Shy", "(the error's message cannot be shown)"),
+        ("shy", "Shy", "(cannot be shown: RuntimeError)"),
         ("cancelled", "CancelledError", ""),
         ("long", "ValueError", "x" * 4000),
     ],

@@ -1,9 +1,11 @@
 """What an attempt can say while it runs, from the event loop and from a thread."""
 
 import asyncio
+import math
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 
 from daybook.context import Context
@@ -102,3 +104,46 @@ async def test_a_cancelled_thread_is_told_when_it_speaks() -> None:
     await asyncio.to_thread(work)
     assert ended == ["told"]
     ctx.progress(1)  # in the loop itself nothing is raised: asyncio interrupts by its own means
+
+
+@pytest.mark.parametrize(
+    ("current", "total", "shown"),
+    [
+        (math.nan, 10, (0, 10, 0.0)),
+        (math.inf, math.inf, (0, None, None)),
+        (10**5000, 10**5000, (0, None, None)),
+        (3, math.nan, (3, None, None)),
+        (3, -(10**400), (3, None, None)),
+        (5e-324, 5e-324, (5e-324, 5e-324, 100.0)),
+        (True, 2, (1, 2, 50.0)),
+        (1e15, 1e-300, (1e15, 1e-300, 100.0)),
+    ],
+    ids=["NaN", "infinite", "enormous", "of NaN", "of less than nothing", "tiny", "a boolean", "beyond"],
+)
+def test_a_progress_of_any_number_can_be_told(current: float, total: float, shown: tuple[Any, ...]) -> None:
+    context = Context.for_test()
+    context.progress(current, total=total)
+    fields = context.said[-1].fields
+    assert (fields["current"], fields["total"], fields["percent"]) == shown
+    msgspec.json.encode(fields)
+
+
+def test_words_that_cannot_be_shown_are_told_as_such() -> None:
+    class Silent:
+        def __str__(self) -> str:
+            raise SystemExit(3)
+
+        __repr__ = __str__
+
+    class Text(str):
+        __slots__ = ()
+
+    context = Context.for_test()
+    context.progress(1, message=Silent())  # type: ignore[arg-type]
+    context.log.info(Silent(), **{"what\x00": Silent(), "key": {Silent(): 1}})  # type: ignore[arg-type]
+    context.chunk(Text("a\x00"))
+    assert [each.fields.get("message") for each in context.said] == ["(cannot be shown: SystemExit)"] * 2 + [None]
+    assert context.said[-1].fields == {"text": "a\ufffd"}
+    msgspec.json.encode([each.fields for each in context.said])
+    with pytest.raises(TypeError, match="a chunk is text"):
+        context.chunk(b"bytes")  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from daybook.safe_json import safe_text
+from daybook.safe_json import is_deeper, safe_text
 
 from .problems import Problem, Spot
 
@@ -25,7 +25,6 @@ _MESSAGE: Final = re.compile(r"(?P<what>.*?)(?: - at (?:`key` in )?`(?P<path>\$[
 _UNKNOWN: Final = "Object contains unknown field `"
 _STEPS: Final = bytes.maketrans(b"[{]},", b"\x01\x01\xff\xff\x00")
 _COMMAS: Final = bytes(byte == ord(",") for byte in range(256))
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _NOT_SIGNS: Final = bytes(set(range(256)) - set(b"[]{},"))
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _VALUES: Final = msgspec.json.Decoder()
@@ -47,7 +46,7 @@ def decode(decoder: "msgspec.json.Decoder[Decoded]", body: bytes) -> Decoded:
         raise _too_deep("") from None
     if b"\\u0000" in body:
         _refuse_nul(body)
-    if body.count(b"[") + body.count(b"{") > _DEPTH and _is_deeper(body, _DEPTH):
+    if is_deeper(body, _DEPTH):
         raise _too_deep(_find(body, lambda _, depth: depth > _DEPTH) or "")
     return decoded
 
@@ -132,12 +131,6 @@ def _refuse_nul(body: bytes) -> None:
 
 def _too_deep(pointer: str) -> Problem:
     return Problem("invalid-body", f"JSON may be nested {_DEPTH} levels deep.", errors=[Spot(pointer=pointer, message="is nested too deeply")])
-
-
-def _is_deeper(body: bytes, depth: int) -> bool:
-    """Whether well-formed JSON is nested deeper than that; told without a step of Python a byte."""
-    steps = memoryview(_outside_of_text(body).translate(_STEPS, _NOT_BRACKETS)).cast("b")
-    return max(accumulate(steps), default=0) > depth
 
 
 def _has_more_items(body: bytes, most: int) -> bool:

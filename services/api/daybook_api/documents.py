@@ -81,10 +81,11 @@ def _schemas() -> dict[str, Any]:
         models |= {model for content in endpoint.answers.values() if content for model in content.values() if model is not None}
         models |= {endpoint.body} if endpoint.body is not None else set()
     _, components = msgspec.json.schema_components(sorted(models, key=lambda model: model.__name__), ref_template="#/components/schemas/{name}")
-    for name in ("SubmitRequest", "BatchItem", "RescheduleRequest"):
+    for name in ("SubmitRequest", "BatchItem", "RerunRequest", "RescheduleRequest"):
         components[name]["not"] = {"allOf": [_RUN_AT, _DELAY]}
     for name in ("SubmitRequest", "BatchItem"):
         components[name]["properties"]["input"] = {"description": "Any JSON that fits the app's input schema.", "default": {}}
+    components["RerunRequest"]["properties"]["input"] = {"description": "Any JSON that fits the app's input schema; without it the same as before."}
     components["RescheduleRequest"]["anyOf"] = [_RUN_AT, _DELAY]
     components["ProblemDetails"]["properties"]["code"]["enum"] = sorted(CODES)
     return components
@@ -125,7 +126,7 @@ def _answer(status: int, content: dict[str, Any] | None, endpoint: Endpoint) -> 
         answer["headers"] = {name: _header(name) for name in names}
     if endpoint.leads_to_task:
         parameters = {"task_id": "$response.body#/id"}
-        followers = ("getTask", "getResult", "getEvents", "cancelTask", "rescheduleTask")
+        followers = ("getTask", "getResult", "getEvents", "cancelTask", "rescheduleTask", "runTaskNow", "retryTask", "rerunTask")
         answer["links"] = {name: {"operationId": name, "parameters": parameters} for name in followers}
     return answer
 

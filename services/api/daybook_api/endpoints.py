@@ -14,7 +14,11 @@ from .schemas import (
     CancelRequest,
     EventList,
     Health,
+    LogList,
+    OutputList,
+    RerunRequest,
     RescheduleRequest,
+    RetryTaskRequest,
     SubmitRequest,
     TaskList,
     TaskView,
@@ -23,6 +27,7 @@ from .schemas import (
 JSON: Final = "application/json"
 LINES: Final = "application/x-ndjson"
 STREAM: Final = "text/event-stream"
+TEXT: Final = "text/plain"
 ANY: Final = "*/*"
 """The media type that the app's result has."""
 
@@ -76,6 +81,15 @@ _IF_MATCH: Final = Parameter(
 )
 _IF_NONE_MATCH: Final = Parameter("If-None-Match", "header", "Answer 304 while the task still has this version.", _TEXT)
 _LAST_EVENT_ID: Final = Parameter("Last-Event-ID", "header", "Where a stream was cut: only what came later is told.", _TEXT)
+_ATTEMPT: Final = Parameter("attempt", "query", "Only of this attempt.", {"type": "integer", "minimum": 1, "maximum": 999_999_999})
+_PLACE: Final = {"type": "string", "pattern": "^[0-9]{1,9}\\.[0-9]{1,9}$"}
+_LOGS: Final = (
+    _ATTEMPT,
+    Parameter("tail", "query", "Only the last lines, so many of them.", {"type": "integer", "minimum": 1, "maximum": 1000}),
+    Parameter("after", "query", "Only what was said after this place: `next_after` of the answer before.", _PLACE),
+    Parameter("level", "query", "This level and those above it.", {"enum": ["debug", "info", "warning", "error"]}),
+)
+_FROM: Final = Parameter("from", "query", "Only from this place on: `next_from` of the answer before.", _PLACE)
 _POSITION: Final = Parameter(
     "Daybook-Position",
     "header",
@@ -98,7 +112,9 @@ _READ: Final = (400, 401, 403, 500, 503)
 _READ_ONE: Final = (400, 401, 403, 404, 500, 503)
 _SUBMIT: Final = (400, 401, 403, 413, 415, 422, 500, 503)
 _CHANGE: Final = (400, 401, 403, 404, 409, 412, 413, 415, 422, 500, 503)
+_CHANGE_BARE: Final = (400, 401, 403, 404, 409, 412, 500, 503)
 _WRITTEN: Final = ("ETag", "Daybook-Position")
+_ACCEPTED: Final = (*_WRITTEN, "Location", "Operation-Location", "Preference-Applied", "Idempotency-Replayed")
 _TASK: Final = {JSON: TaskView}
 
 ENDPOINTS: Final[dict[str, Endpoint]] = {
@@ -107,7 +123,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         _SUBMIT,
         (_KEY, _WAIT, _OWNER),
         body=SubmitRequest,
-        response_headers=(*_WRITTEN, "Location", "Operation-Location", "Preference-Applied", "Idempotency-Replayed"),
+        response_headers=_ACCEPTED,
         leads_to_task=True,
     ),
     "submitBatch": Endpoint({200: {JSON: BatchOutcomes}}, _SUBMIT, (_OWNER,), body=BatchItem, body_types=(JSON, LINES), response_headers=("Daybook-Position",)),
@@ -115,10 +131,23 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "getTask": Endpoint({200: _TASK, 304: None}, _READ_ONE, (_TASK_ID, _IF_NONE_MATCH, _LONG_POLL, _OWNER), response_headers=("ETag", "Preference-Applied")),
     "getResult": Endpoint({200: {ANY: None}}, (*_READ_ONE, 409, 410), (_TASK_ID, _OWNER), response_headers=("ETag",)),
     "getEvents": Endpoint({200: {JSON: EventList, STREAM: None}, 204: None}, _READ_ONE, (_TASK_ID, _LAST_EVENT_ID, _OWNER), response_headers=("ETag",)),
+    "getLogs": Endpoint({200: {JSON: LogList}}, _READ_ONE, (_TASK_ID, *_LOGS, _OWNER)),
+    "getOutput": Endpoint({200: {JSON: OutputList, LINES: None, TEXT: None}}, _READ_ONE, (_TASK_ID, _ATTEMPT, _FROM, _OWNER), response_headers=("Link",)),
     "cancelTask": Endpoint(
         {200: _TASK, 202: _TASK}, _CHANGE, (_TASK_ID, _IF_MATCH, _OWNER), body=CancelRequest, body_required=False, response_headers=_WRITTEN
     ),
     "rescheduleTask": Endpoint({200: _TASK}, _CHANGE, (_TASK_ID, _IF_MATCH, _OWNER), body=RescheduleRequest, response_headers=_WRITTEN),
+    "runTaskNow": Endpoint({200: _TASK}, _CHANGE_BARE, (_TASK_ID, _IF_MATCH, _OWNER), response_headers=_WRITTEN),
+    "retryTask": Endpoint({200: _TASK}, _CHANGE, (_TASK_ID, _IF_MATCH, _OWNER), body=RetryTaskRequest, body_required=False, response_headers=_WRITTEN),
+    "rerunTask": Endpoint(
+        {200: _TASK, 202: _TASK},
+        (*_SUBMIT, 404, 410),
+        (_TASK_ID, _KEY, _WAIT, _OWNER),
+        body=RerunRequest,
+        body_required=False,
+        response_headers=_ACCEPTED,
+        leads_to_task=True,
+    ),
     "listApps": Endpoint({200: {JSON: AppList}}, _READ, (_OWNER,)),
     "getApp": Endpoint({200: {JSON: AppView}}, _READ_ONE, (_APP_ID, _OWNER)),
     "livez": Endpoint({200: {JSON: Health}}, (500,), needs_token=False),

@@ -13,11 +13,12 @@ from nats import errors as nats_errors
 
 from daybook import clock, ids
 from daybook.access import Principal
+from daybook.blobs import Blobs
 from daybook.bus import subjects
 from daybook.bus.jetstream import Bus
 from daybook.bus.messages import CancelAttempt, encode_control
-from daybook.domain.commands import Cancel, Reschedule
-from daybook.domain.events import Content, TaskFailed, TaskSubmitted
+from daybook.domain.commands import Cancel, Reschedule, Retry
+from daybook.domain.events import Content, TaskFailed, TaskRetried, TaskSubmitted
 from daybook.domain.refusals import AlreadyDone, NotFound, Refusal, VersionMismatch
 from daybook.domain.status import Status
 from daybook.domain.task import Task, fold
@@ -32,9 +33,10 @@ from .hub import Hub
 from .problems import of_refusal
 from .schemas import ErrorView, TaskView
 from .submission import Submission
-from .views import attempts_of, task_view
+from .views import attempts_of, cancellation_of, error_without_report, task_view
 
 Permission: TypeAlias = Callable[[list[Recorded], Task], Refusal | None]
+Question: TypeAlias = Callable[[list[Recorded], Task], bool]
 
 _TELL_SECONDS: Final = 1.0
 _ENCODE: Final = msgspec.json.Encoder().encode
@@ -57,13 +59,14 @@ class Gateway:
     heartbeat_seconds = 15.0
     """How long a stream is silent before it says that it is still there."""
 
-    def __init__(self, log: Log, bus: Bus, hub: Hub, catalogue: Catalogue, access: Access) -> None:
+    def __init__(self, log: Log, blobs: Blobs, bus: Bus, hub: Hub, catalogue: Catalogue, access: Access) -> None:
         self.log = log
+        self.blobs = blobs
         self.bus = bus
         self.hub = hub
         self.catalogue = catalogue
         self.access = access
-        self.submission = Submission(log, catalogue)
+        self.submission = Submission(log, blobs, catalogue)
 
     async def find(self, task_id: str, who: Principal) -> Found:
         """The task with this public id. Raises `not-found` for one that is not there, and for somebody else's."""
@@ -83,16 +86,19 @@ class Gateway:
             content=await self.content(task.input, recorded[0].payload),
             attempts=attempts_of(recorded),
             error=await self.error(found),
+            cancellation=cancellation_of(recorded),
         )
 
     async def content(self, content: Content, payload: bytes | None) -> bytes | None:
         """A payload's bytes, wherever they lie; None when they were erased."""
-        return await self.log.get_blob(content.digest) if content.blob else codec.unseal(content, payload)
+        return await self.blobs.get(content.digest, content.size_bytes) if content.blob else codec.unseal(content, payload)
 
     async def error(self, found: Found) -> ErrorView | None:
-        """The error that the task ended with, or that its last attempt left behind."""
-        if found.task.error is None:
+        """The error that the task ended with, or that its last attempt left behind; one that ended otherwise has none."""
+        if found.task.status in {Status.SUCCESS, Status.CANCELLED}:
             return None
+        if found.task.error is None:
+            return error_without_report(found.task)
         failed = next(each for each in reversed(found.recorded) if isinstance(each.event, TaskFailed))
         stored = await self.content(found.task.error, failed.payload)
         if stored is None:
@@ -109,25 +115,35 @@ class Gateway:
 
     async def reschedule(self, stream: UUID, who: Principal, run_at: datetime, if_match: int | None) -> Handled | Refusal:
         """Give a task that has not started another time. The time that it has already is no change."""
-        permission = self._permission(who, if_match)
+        return await self._handle(Reschedule(actor=f"user:{who.owner}", run_at=run_at), stream, self._permission(who, if_match))
 
-        def permits(recorded: list[Recorded], task: Task) -> Refusal | None:
-            same = task.status is Status.SCHEDULED and task.run_at == run_at
-            return permission(recorded, task) or (AlreadyDone() if same else None)
+    async def run_now(self, stream: UUID, who: Principal, if_match: int | None) -> Handled | Refusal:
+        """Let a scheduled task run now. One that waits for nothing but a runner, or has one, is no change."""
+        now = clock.now()
 
-        return await self._handle(Reschedule(actor=f"user:{who.owner}", run_at=run_at), stream, permits)
+        def is_under_way(_: list[Recorded], task: Task) -> bool:
+            due = task.status is Status.SCHEDULED and task.run_at is not None and task.run_at <= now
+            return due or task.status in {Status.QUEUED, Status.RUNNING}
 
-    def _permission(self, who: Principal, if_match: int | None) -> Permission:
+        permission = self._permission(who, if_match, is_done=is_under_way)
+        return await self._handle(Reschedule(actor=f"user:{who.owner}", run_at=now), stream, permission)
+
+    async def retry(self, stream: UUID, who: Principal, reason: str, if_match: int | None) -> Handled | Refusal:
+        """Try an ended task again. One that waits because somebody wanted just that is no change: the wish may come twice."""
+        permission = self._permission(who, if_match, is_done=lambda recorded, _: isinstance(recorded[-1].event, TaskRetried))
+        return await self._handle(Retry(actor=f"user:{who.owner}", reason=reason), stream, permission)
+
+    def _permission(self, who: Principal, if_match: int | None, is_done: Question = lambda *_: False) -> Permission:
         def permits(recorded: list[Recorded], task: Task) -> Refusal | None:
             if not may_see(who, recorded, task):
                 return NotFound()
             if if_match is not None and if_match != task.version:
                 return VersionMismatch(expected=if_match, current=task.version)
-            return None
+            return AlreadyDone() if is_done(recorded, task) else None
 
         return permits
 
-    async def _handle(self, command: Cancel | Reschedule, stream: UUID, permits: Permission) -> Handled | Refusal:
+    async def _handle(self, command: Cancel | Reschedule | Retry, stream: UUID, permits: Permission) -> Handled | Refusal:
         return await handle(self.log, stream, command, clock.now(), permits=permits)
 
     async def _tell_runner(self, runner: str, stream: UUID) -> None:

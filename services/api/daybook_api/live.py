@@ -9,6 +9,8 @@ there is nothing to hear, and nobody is told so: words are no facts.
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -19,41 +21,34 @@ from nats.aio.subscription import Subscription
 
 from daybook.bus.jetstream import Bus
 from daybook.bus.topology import LIVE
+from daybook.stored_output import Place, Word, word_of
 
 _PATIENCE_SECONDS: Final = 2.0
 _PAGE: Final = 256
 _PAGE_BYTES: Final = 1024 * 1024
 _BOUND: Final = 1024
-_TYPES: Final = frozenset({"progress", "log", "chunk", "action"})
-
-
-class Place(NamedTuple):
-    """Where a word stands: the attempt that said it, and its number in there."""
-
-    attempt: int = 0
-    number: int = 0
-
-    def leads_to(self, other: "Place") -> bool:
-        """Whether nothing lies between."""
-        return other.number == (self.number + 1 if other.attempt == self.attempt else 1)
-
-
-class Word(NamedTuple):
-    """One thing that was said: its place, its type, and the message as it came."""
-
-    place: Place
-    type: str
-    data: bytes
-
-
-class _Said(msgspec.Struct):
-    type: str
-    attempt: int
-    n: int
-
-
-_SAID: Final = msgspec.json.Decoder(_Said)
 _ENCODE: Final = msgspec.json.Encoder().encode
+
+
+async def recall(bus: Bus, subject: str, after: Place, since: datetime | None = None) -> AsyncIterator[Word]:
+    """What NATS still has of what was said after a place, in order. `since` spares it the search from the beginning: a
+    moment before the next word was said, as far as the clocks agree; where they do not, it searches all the same."""
+    start: dict[str, Any] = {"seq": 1} if since is None else {"start_time": since.isoformat()}
+    while True:
+        page = await _page(bus, subject, start)
+        for word in page.words:
+            if word.place > after:
+                if since is not None and not after.leads_to(word.place):
+                    break
+                since = None
+                yield word
+                after = word.place
+        else:
+            if not page.more:
+                return
+            start = {"seq": page.sequence + 1}
+            continue
+        since, start = None, {"seq": 1}
 
 
 class Live:
@@ -96,9 +91,9 @@ class Live:
 
     async def catch_up(self, after: Place) -> None:
         """Make sure that everything that was said by now is told, if it is later than `after`: not all of it need have been heard."""
-        for message in await self._ask({"last_by_subj": self._subject}, many=False):
+        for message in await _ask(self._bus, {"last_by_subj": self._subject}, many=False):
             headers: dict[str, Any] = message.headers or {}
-            word = None if "Status" in headers else _parsed(message.data)
+            word = None if "Status" in headers else word_of(message.data)
             if word is not None and word.place > after:
                 self._must_read = True
                 if int(headers["Nats-Sequence"]) <= self._sequence:
@@ -129,7 +124,7 @@ class Live:
         return _taken(self._heard, after, attempt)
 
     async def _hear(self, message: Msg) -> None:
-        word = _parsed(message.data)
+        word = word_of(message.data)
         if word is not None:
             if len(self._heard) >= _BOUND:
                 self._heard.clear()
@@ -140,37 +135,55 @@ class Live:
     async def _read(self) -> None:
         """Read the next page of the store. `_must_read` is false once there is no more, or no store to be reached."""
         self._must_read = False
-        wanted = {"seq": self._sequence + 1, "next_by_subj": self._subject, "batch": _PAGE, "max_bytes": _PAGE_BYTES}
-        for message in await self._ask(wanted, many=True):
-            headers: dict[str, Any] = message.headers or {}
-            if "Status" in headers:
-                self._must_read = headers["Status"] == "204" and int(headers.get("Nats-Num-Pending", "0")) > 0
-            else:
-                self._sequence = int(headers["Nats-Sequence"])
-                word = _parsed(message.data)
-                if word is not None:
-                    self._stored.append(word)
+        page = await _page(self._bus, self._subject, {"seq": self._sequence + 1})
+        self._must_read = page.more
+        self._sequence = max(self._sequence, page.sequence)
+        self._stored.extend(page.words)
 
-    async def _ask(self, wanted: dict[str, Any], *, many: bool) -> list[Msg]:
-        """A direct get from the store (ADR-31 of NATS): one message, or a batch that ends with one that has a status.
-        Nothing when NATS does not answer."""
-        messages: list[Msg] = []
-        if not self._bus.is_connected:
-            return messages
-        try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                connection = await self._bus.connected()
-                inbox = connection.new_inbox()
-                answers = await connection.subscribe(inbox)
-                try:
-                    await connection.publish(f"$JS.API.DIRECT.GET.{LIVE}", _ENCODE(wanted), reply=inbox)
-                    while not messages or (many and "Status" not in (messages[-1].headers or {})):
-                        messages.append(await answers.next_msg(timeout=None))
-                finally:
-                    _unsubscribe(answers)
-        except (nats.errors.Error, TimeoutError):
-            return []
+
+class _Page(NamedTuple):
+    words: list[Word]
+    sequence: int
+    """Of the last of them in the stream; 0 when there is none."""
+    more: bool
+
+
+async def _page(bus: Bus, subject: str, start: dict[str, Any]) -> _Page:
+    """The next page of the store; an empty one when it cannot be reached."""
+    words: list[Word] = []
+    sequence, more = 0, False
+    for message in await _ask(bus, {**start, "next_by_subj": subject, "batch": _PAGE, "max_bytes": _PAGE_BYTES}, many=True):
+        headers: dict[str, Any] = message.headers or {}
+        if "Status" in headers:
+            more = headers["Status"] == "204" and int(headers.get("Nats-Num-Pending", "0")) > 0
+        else:
+            sequence = int(headers["Nats-Sequence"])
+            word = word_of(message.data)
+            if word is not None:
+                words.append(word)
+    return _Page(words, sequence, more)
+
+
+async def _ask(bus: Bus, wanted: dict[str, Any], *, many: bool) -> list[Msg]:
+    """A direct get from the store (ADR-31 of NATS): one message, or a batch that ends with one that has a status.
+    Nothing when NATS does not answer."""
+    messages: list[Msg] = []
+    if not bus.is_connected:
         return messages
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            connection = await bus.connected()
+            inbox = connection.new_inbox()
+            answers = await connection.subscribe(inbox)
+            try:
+                await connection.publish(f"$JS.API.DIRECT.GET.{LIVE}", _ENCODE(wanted), reply=inbox)
+                while not messages or (many and "Status" not in (messages[-1].headers or {})):
+                    messages.append(await answers.next_msg(timeout=None))
+            finally:
+                _unsubscribe(answers)
+    except (nats.errors.Error, TimeoutError):
+        return []
+    return messages
 
 
 def _taken(words: deque[Word], after: Place, attempt: int) -> list[Word]:
@@ -182,18 +195,6 @@ def _taken(words: deque[Word], after: Place, attempt: int) -> list[Word]:
             ready.append(word)
             after = word.place
     return ready
-
-
-def _parsed(data: bytes) -> Word | None:
-    try:
-        said = _SAID.decode(data)
-    except msgspec.DecodeError:
-        return None
-    if said.type not in _TYPES:
-        return None
-    # A line break would end a line of an event stream.
-    whole = data if b"\n" not in data and b"\r" not in data else _ENCODE(msgspec.json.decode(data))
-    return Word(Place(said.attempt, said.n), said.type, whole)
 
 
 _leaving: set[asyncio.Task[None]] = set()

@@ -12,6 +12,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from daybook import ids
+from daybook.blobs import BlobsUnavailable
 from daybook.domain.refusals import (
     AlreadyDone,
     AlreadyExists,
@@ -53,6 +54,7 @@ CODES: Final[Mapping[str, Code]] = {
     "task-cancelled": Code(409, "The task was cancelled"),
     "contended": Code(409, "Others changed the task in the same instant"),
     "result-erased": Code(410, "The result was erased"),
+    "input-erased": Code(410, "The input was erased"),
     "version-mismatch": Code(412, "The task has another version"),
     "too-large": Code(413, "The body is too large"),
     "unsupported-media-type": Code(415, "The body has a media type that is not known here"),
@@ -62,7 +64,7 @@ CODES: Final[Mapping[str, Code]] = {
     "in-the-past": Code(422, "That time has passed"),
     "idempotency-key-reused": Code(422, "This key was used for another request"),
     "internal-error": Code(500, "Something went wrong on our side"),
-    "unavailable": Code(503, "The database cannot be reached"),
+    "unavailable": Code(503, "A store that this needs cannot be reached"),
     "read-model-behind": Code(503, "The list is not up to date yet"),
 }
 
@@ -147,6 +149,10 @@ def of_refusal(refusal: Refusal) -> Problem:
     match refusal:
         case NotFound():
             return Problem("not-found", "There is no such task, or it is not yours.")
+        case NotAllowed(status=status, wanted="retry") if status in TERMINAL:
+            return Problem("already-finished", f"The task has ended with status {status}: there is nothing to retry.", hint="Rerun it, as a new task.")
+        case NotAllowed(status=status, wanted="retry"):
+            return Problem("not-finished", f"The task is {status}: only one that ended with an error or was cancelled can be retried.")
         case NotAllowed(status=status, wanted=wanted) if status in TERMINAL:
             return Problem("already-finished", f"The task has ended with status {status}; it is too late to {wanted} it.")
         case NotAllowed(wanted=wanted):
@@ -172,6 +178,9 @@ def of_exception(error: Exception) -> Problem:
             code = _BY_STATUS.get(error.status_code, "internal-error" if error.status_code >= 500 else "invalid-request")
             headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
             return Problem(code, headers=headers)
+        case BlobsUnavailable():
+            detail = "The blob store, where large inputs and results lie, cannot be reached."
+            return Problem("unavailable", detail, hint="Send the request again.", headers={"Retry-After": "1"})
         case LogUnavailable():
             return Problem("unavailable", hint="Send the request again with the same Idempotency-Key.", headers={"Retry-After": "1"})
         case StreamUnreadable():

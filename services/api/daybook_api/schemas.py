@@ -26,29 +26,41 @@ DurationText: TypeAlias = Annotated[str, Meta(max_length=32, extra_json_schema={
 Delay: TypeAlias = DurationText | Annotated[float, Meta(ge=0, le=LONGEST_SECONDS)]
 Timeout: TypeAlias = DurationText | Annotated[float, Meta(gt=0, le=LONGEST_SECONDS)]
 StatusName: TypeAlias = Literal["scheduled", "queued", "running", "success", "error", "cancelled"]
-Ending: TypeAlias = Literal["success", "error", "released", "cancelled"]
-
+Ending: TypeAlias = Literal["success", "error", "lost", "released", "cancelled"]
+Labels: TypeAlias = Annotated[dict[Name, Label], Meta(max_length=32)]
+Priority: TypeAlias = Annotated[int, Meta(ge=1, le=5)]
+Reason: TypeAlias = Annotated[str, Meta(max_length=500)]
 
 _NO_INPUT: Final = msgspec.Raw(b"{}")
+_SAME_INPUT: Final = msgspec.Raw(b"")
 
 
 class RetryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How often a task may be tried."""
+    """How often a task may be tried, and how long it waits in between: `backoff` the first time, `factor` times as long
+    each time after, `max_backoff` at most. Errors of the types in `non_retryable` are final. What is left out is as the
+    app has it."""
 
-    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 1
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] | None = None
+    backoff: Delay | None = None
+    max_backoff: Delay | None = None
+    factor: Annotated[float, Meta(ge=1, le=100)] | None = None
+    non_retryable: Annotated[list[Name], Meta(max_length=32)] | None = None
 
 
 class SubmitRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A task to run: `input` for `app`, now, at `run_at`, or after `delay` (`"10m"`, `"1h30m"`, or seconds)."""
+    """A task to run: `input` for `app`, now, at `run_at`, or after `delay` (`"10m"`, `"1h30m"`, or seconds). `timeout`
+    bounds one attempt, `queue_ttl` the wait in the queue, and `deadline` all of it, from when the task is due."""
 
     app: Name
     input: msgspec.Raw = msgspec.field(default_factory=lambda: _NO_INPUT)
     run_at: Timestamp | None = None
     delay: Delay | None = None
     queue: QueueName | None = None
-    priority: Annotated[int, Meta(ge=1, le=5)] | None = None
-    labels: Annotated[dict[Name, Label], Meta(max_length=32)] = {}
+    priority: Priority | None = None
+    labels: Labels = {}
     timeout: Timeout | None = None
+    queue_ttl: Timeout | None = None
+    deadline: Timeout | None = None
     retry: RetryRequest | None = None
     delivery: Literal["at_least_once", "at_most_once"] | None = None
 
@@ -62,7 +74,25 @@ class BatchItem(SubmitRequest, frozen=True, kw_only=True, forbid_unknown_fields=
 class CancelRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why the task is to stop; for its history."""
 
-    reason: Annotated[str, Meta(max_length=500)] = ""
+    reason: Reason = ""
+
+
+class RetryTaskRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why the task is to be tried again; for its history."""
+
+    reason: Reason = ""
+
+
+class RerunRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be different about the new task; everything else is as it was, and it runs at once unless `run_at` or
+    `delay` is given."""
+
+    input: msgspec.Raw = msgspec.field(default_factory=lambda: _SAME_INPUT)
+    run_at: Timestamp | None = None
+    delay: Delay | None = None
+    queue: QueueName | None = None
+    priority: Priority | None = None
+    labels: Labels | None = None
 
 
 class RescheduleRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,13 +111,16 @@ class ErrorView(Struct, frozen=True, kw_only=True):
 
 
 class AttemptView(Struct, frozen=True, kw_only=True):
-    """One execution of the task."""
+    """One execution of the task. `lost` is one whose runner died, or could not be reached; `released` one that its
+    runner handed back. `reason` says why it ended, `error_type` what went wrong."""
 
     attempt: int
     runner: str
     started_at: Timestamp
     ended_at: Timestamp | None
-    outcome: Literal["running", "success", "error", "released", "cancelled"]
+    outcome: Literal["running", "success", "error", "lost", "released", "cancelled"]
+    reason: str
+    error_type: str | None
 
 
 class ResultView(Struct, frozen=True, kw_only=True):
@@ -98,6 +131,14 @@ class ResultView(Struct, frozen=True, kw_only=True):
     href: str
 
 
+class CancellationView(Struct, frozen=True, kw_only=True):
+    """Who wanted the task to stop, when, and why."""
+
+    requested_by: str
+    requested_at: Timestamp
+    reason: str
+
+
 class Links(Struct, frozen=True, kw_only=True):
     """Where to go from here."""
 
@@ -106,6 +147,9 @@ class Links(Struct, frozen=True, kw_only=True):
     result: str
     cancel: str
     reschedule: str
+    run_now: str
+    retry: str
+    rerun: str
 
 
 class TaskSummary(Struct, frozen=True, kw_only=True):
@@ -130,9 +174,17 @@ class TaskSummary(Struct, frozen=True, kw_only=True):
 
 
 class TaskView(TaskSummary, frozen=True, kw_only=True):
-    """A task, whole."""
+    """A task, whole. `failures` and `losses` count what `retry` bounds, anew after each manual retry. `retry_at` is when
+    it will be tried again, `expires_at` until when it may be started, `deadline_at` when all of it must be over."""
 
     input: Any
+    rerun_of: str | None
+    failures: int
+    losses: int
+    retry_at: Timestamp | None
+    expires_at: Timestamp | None
+    deadline_at: Timestamp | None
+    cancellation: CancellationView | None
     attempts: list[AttemptView]
     result: ResultView | None
     error: ErrorView | None
@@ -180,10 +232,18 @@ class BatchOutcomes(Struct, frozen=True, kw_only=True):
 
 
 class PolicyView(Struct, frozen=True, kw_only=True):
-    """How tasks of an app are tried unless they say otherwise."""
+    """How tasks of an app are tried unless they say otherwise. `max_attempts` counts attempts that fail, `max_losses` is
+    how many may be lost with their runners."""
 
     max_attempts: int
+    max_losses: int
+    backoff_seconds: float
+    backoff_factor: float
+    backoff_max_seconds: float
+    non_retryable: list[str]
     timeout_seconds: float | None
+    queue_ttl_seconds: float | None
+    deadline_seconds: float | None
     delivery: str
 
 
@@ -212,3 +272,29 @@ class Health(Struct, frozen=True, kw_only=True):
 
     status: Literal["ok", "unavailable"]
     checks: dict[str, str] = {}
+
+
+class LogLine(Struct, frozen=True, kw_only=True):
+    """A line that an attempt logged, printed or warned of; `n` is its number among everything that the attempt said."""
+
+    attempt: int
+    n: int
+    at: Timestamp
+    level: Literal["debug", "info", "warning", "error"]
+    message: str
+    fields: dict[str, Any]
+
+
+class LogList(Struct, frozen=True, kw_only=True):
+    """Log lines in order. `next_after` is null when nothing can follow."""
+
+    items: list[LogLine]
+    next_after: str | None
+
+
+class OutputList(Struct, frozen=True, kw_only=True):
+    """Messages in order, as they were told live: `type`, `attempt`, `n`, `at`, and the fields of that type. `next_from` is null when nothing
+    can follow."""
+
+    items: list[dict[str, Any]]
+    next_from: str | None

@@ -1,8 +1,9 @@
 """One task as server-sent events: a snapshot, then every later event and everything its attempts say, until it ends.
 
 Subscribe first, then read the state, then tell only what is newer: nothing can fall in between. Facts come from the
-log; words from NATS, from their beginning where NATS still has it. They are told in the order in which they happened:
-what an attempt said comes after the fact that it began and before the fact that it ended.
+log; words from NATS, from their beginning, and where NATS has lost some, from what is kept of them in Postgres. They
+are told in the order in which they happened: what an attempt said comes after the fact that it began and before the
+fact that it ended.
 
 An id is `version.attempt.n`: the last fact and the last word that were told. A client that comes back with one gets a
 snapshot of the state as it is now, then every fact and every word since, and 204 once it was told the end. On a fresh
@@ -21,20 +22,22 @@ from litestar.response import Stream
 from daybook import ids
 from daybook.access import Principal
 from daybook.bus import subjects
-from daybook.domain.events import TaskCancelled, TaskEvent, TaskFailed, TaskReleased, TaskStarted, TaskSucceeded
+from daybook.domain.events import TaskCancelled, TaskEvent, TaskFailed, TaskLost, TaskReleased, TaskStarted, TaskSucceeded
 from daybook.domain.status import TERMINAL, status_after
+from daybook.log.connections import LOST
 from daybook.log.envelope import Recorded
 from daybook.relay import verb_of
+from daybook.stored_output import Place, Word, read
 
 from .gateway import Found, Gateway
 from .hub import Watch
-from .live import Live, Place, Word
+from .live import Live
 from .views import event_view
 
 _PATIENCE_SECONDS: Final = 3600.0
 _RETRY_MILLISECONDS: Final = 1000
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-_ENDINGS: Final = (TaskSucceeded, TaskFailed, TaskReleased, TaskCancelled)
+_ENDINGS: Final = (TaskSucceeded, TaskFailed, TaskLost, TaskReleased, TaskCancelled)
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
@@ -102,19 +105,49 @@ class TaskStream:
                     if isinstance(fact.event, _ENDINGS):
                         # The attempt is over and can say no more, but not all that it said need have arrived.
                         await live.catch_up(told.seen.word)
-                    async for piece in _words(told, live):
+                    async for piece in self._words(told, live, to_the_last=isinstance(fact.event, _ENDINGS)):
                         yield piece
                     yield told.fact(fact)
                 continue
             if told.ended:
                 await live.catch_up(told.seen.word)
-            async for piece in _words(told, live):
+            async for piece in self._words(told, live, to_the_last=told.ended):
                 yield piece
             if told.ended:
                 yield told.end(self._task_id)
                 return
             if not self._facts and not await self._stir():
                 yield frame("heartbeat", b"{}")
+
+    async def _words(self, told: "_Told", live: Live, *, to_the_last: bool) -> AsyncIterator[bytes]:
+        """The next words. With `to_the_last` there will be no others from this attempt, and none is left out."""
+        while words := await live.words(told.seen.word, told.attempt):
+            for word in words:
+                if not told.seen.word.leads_to(word.place):
+                    async for piece in self._kept(told, word.place):
+                        yield piece
+                for piece in told.word(word):
+                    yield piece
+        if to_the_last:
+            async for piece in self._kept(told, Place(told.attempt + 1)):
+                yield piece
+
+    async def _kept(self, told: "_Told", before: Place) -> AsyncIterator[bytes]:
+        """The words up to a place that NATS has lost, as far as they were stored."""
+        stream = ids.parse("tsk", self._task_id)
+        assert stream is not None
+        more = True
+        while more:
+            try:
+                words, more = await read(self._gateway.log.pool, stream, told.seen.word)
+            except LOST:
+                return  # then they are missing, and a gap says so
+            more = more and bool(words)
+            for word in words:
+                if word.place >= before:
+                    return
+                for piece in told.word(word):
+                    yield piece
 
     async def _stir(self) -> bool:
         """Wait until something may have happened; false when nothing did for as long as a client should be left in silence."""
@@ -144,6 +177,8 @@ class _Told:
         resumes = seen.version > 0
         self.seen = seen if resumes else Seen(found.task.version)
         self._attempt = max((each.event.attempt for each in found.recorded[: self.seen.version] if isinstance(each.event, TaskStarted)), default=0)
+        told = found.recorded[: self.seen.version] if resumes else ()
+        self._lost = max((each.event.attempt for each in told if isinstance(each.event, TaskLost)), default=0)
         last = found.recorded[self.seen.version - 1].event
         assert isinstance(last, TaskEvent)
         self._status = status_after(last)
@@ -170,12 +205,17 @@ class _Told:
         self.seen = Seen(recorded.version, self.seen.word)
         if isinstance(event, TaskStarted):
             self._attempt = event.attempt
+        elif isinstance(event, TaskLost):
+            self._lost = event.attempt
         data = _ENCODE({**msgspec.to_builtins(event_view(recorded)), "status": self._status})
         return frame(f"task.{verb_of(event)}", data, self.seen)
 
     def word(self, word: Word) -> Iterator[bytes]:
-        """Tell a word, and before it that some were lost, if so."""
+        """Tell a word, and before it that some were lost, if so. What an attempt says after it was told to be lost counts no
+        more."""
         before, self.seen = self.seen.word, Seen(self.seen.version, word.place)
+        if word.place.attempt <= self._lost:
+            return
         if not before.leads_to(word.place):
             first = before.number + 1 if before.attempt == word.place.attempt else 1
             yield frame("gap", _ENCODE({"attempt": word.place.attempt, "from": first, "to": word.place.number - 1}))
@@ -184,13 +224,6 @@ class _Told:
     def end(self, task_id: str) -> bytes:
         """Tell the end."""
         return frame("end", _ENCODE({"status": self._status, "result": f"/v1/tasks/{task_id}/result"}), self.seen)
-
-
-async def _words(told: _Told, live: Live) -> AsyncIterator[bytes]:
-    while words := await live.words(told.seen.word, told.attempt):
-        for word in words:
-            for piece in told.word(word):
-                yield piece
 
 
 def _missed(found: Found, seen: Seen) -> list[Recorded]:

@@ -8,13 +8,14 @@ blob that no event names is litter, never a task).
 from asyncio import Future
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 import msgspec
 
 from daybook import ids
 from daybook.access import Principal
+from daybook.blobs import Blobs
 from daybook.domain.commands import Submit
 from daybook.domain.events import Policy, TaskSubmitted
 from daybook.domain.refusals import AlreadyExists, InThePast
@@ -27,10 +28,12 @@ from daybook.log.postgres import Log, events_of
 from . import bodies
 from .catalogue import Catalogue, Entry
 from .problems import Problem, Spot, of_refusal
-from .schemas import LONGEST_SECONDS, SubmitRequest
+from .schemas import LONGEST_SECONDS, RetryRequest, SubmitRequest
 
 _LONGEST: Final = timedelta(seconds=LONGEST_SECONDS)
 _DECODER: Final = msgspec.json.Decoder(SubmitRequest)
+_LIMITS: Final = ("timeout", "queue_ttl", "deadline")
+_AS_THE_APP: Final = RetryRequest()
 
 
 class Prepared(NamedTuple):
@@ -43,6 +46,13 @@ class Prepared(NamedTuple):
     input: bytes
     fingerprint: str
     """Of the request, where it has a key; else empty."""
+
+
+class Kept(NamedTuple):
+    """What a rerun takes over from the task that it repeats."""
+
+    rerun_of: str
+    policy: Policy
 
 
 class Accepted(NamedTuple):
@@ -63,7 +73,7 @@ def decode_request(body: bytes) -> SubmitRequest:
     return bodies.decode(_DECODER, body)
 
 
-def prepare(request: SubmitRequest, entry: Entry, who: Principal, now: datetime, *, stream: UUID, fingerprint: str) -> Prepared:
+def prepare(request: SubmitRequest, entry: Entry, who: Principal, now: datetime, *, stream: UUID, fingerprint: str, kept: Kept | None = None) -> Prepared:
     """Check a submit against its app and the rules; no I/O. Raises problems."""
     manifest = entry.manifest
     content = bytes(request.input)
@@ -78,9 +88,10 @@ def prepare(request: SubmitRequest, entry: Entry, who: Principal, now: datetime,
         queue=request.queue or manifest.queue,
         priority=request.priority or manifest.priority,
         run_at=run_time(request.run_at, request.delay, now),
-        policy=_policy(request, manifest.policy),
+        policy=_policy(request, manifest.policy) if kept is None else kept.policy,
         labels=request.labels,
         fingerprint=fingerprint,
+        rerun_of="" if kept is None else kept.rerun_of,
     )
     event = decide(None, command, now)
     if not isinstance(event, TaskSubmitted):
@@ -91,22 +102,27 @@ def prepare(request: SubmitRequest, entry: Entry, who: Principal, now: datetime,
 class Submission:
     """Accepts tasks."""
 
-    def __init__(self, log: Log, catalogue: Catalogue) -> None:
+    def __init__(self, log: Log, blobs: Blobs, catalogue: Catalogue) -> None:
         self._log = log
+        self._blobs = blobs
         self._catalogue = catalogue
 
-    async def prepare(self, request: SubmitRequest, body: bytes, who: Principal, now: datetime, *, key: str | None) -> Prepared | Accepted:
+    async def prepare(
+        self, request: SubmitRequest, body: bytes, who: Principal, now: datetime, *, key: str | None, kept: Kept | None = None
+    ) -> Prepared | Accepted:
         """Find the app and check the submit against it. Raises problems.
 
         What was accepted under its key before is answered as it was, even if it would be refused today: its time may
         have come and gone, its app may have changed.
         """
         if key is None:
-            return prepare(request, await self._catalogue.get(who.namespace, request.app), who, now, stream=ids.new_id(), fingerprint="")
+            entry = await self._catalogue.get(who.namespace, request.app)
+            return prepare(request, entry, who, now, stream=ids.new_id(), fingerprint="", kept=kept)
         stream = ids.derive_id("http", who.namespace, who.owner, checked_key(key))
         fingerprint = sha256(body).hexdigest()[:32]
         try:
-            prepared = prepare(request, await self._catalogue.get(who.namespace, request.app), who, now, stream=stream, fingerprint=fingerprint)
+            entry = await self._catalogue.get(who.namespace, request.app)
+            prepared = prepare(request, entry, who, now, stream=stream, fingerprint=fingerprint, kept=kept)
         except Problem:
             earlier = await self._log.load(stream)
             if not earlier:
@@ -122,7 +138,7 @@ class Submission:
         if isinstance(prepared, Accepted):
             return prepared
         if prepared.sealed.blob is not None:
-            await self._log.put_blob(prepared.sealed.content.digest, prepared.sealed.blob)
+            await self._blobs.put(prepared.sealed.content.digest, prepared.sealed.blob)
         return prepared, self._log.append(prepared.stream, 1, prepared.event, namespace=prepared.namespace, payload=prepared.sealed.payload)
 
     async def finish(self, begun: Begun) -> Accepted:
@@ -179,18 +195,32 @@ def checked_key(key: str) -> str:
 
 
 def _policy(request: SubmitRequest, default: Policy) -> Policy:
-    if request.timeout is None and request.retry is None and request.delivery is None:
+    limits = {name: duration for name in _LIMITS if (duration := getattr(request, name)) is not None}
+    if not limits and request.retry is None and request.delivery is None:
         return default
-    timeout = default.timeout_seconds
-    if request.timeout is not None:
-        timeout = seconds(request.timeout, "/timeout").total_seconds()
-        if not timeout:
-            raise Problem("invalid-body", "A timeout of 0 would end every attempt before it began.", errors=[Spot(pointer="/timeout", message="is 0")])
-    return Policy(
-        max_attempts=request.retry.max_attempts if request.retry else default.max_attempts,
-        timeout_seconds=timeout,
-        delivery=request.delivery or default.delivery,
-    )
+    said: dict[str, Any] = {f"{name}_seconds": _limit(duration, f"/{name}") for name, duration in limits.items()}
+    if request.delivery is not None:
+        said["delivery"] = request.delivery
+    return msgspec.structs.replace(default, **said, **_retries(request.retry or _AS_THE_APP))
+
+
+def _limit(duration: str | float, pointer: str) -> float:
+    limit = seconds(duration, pointer).total_seconds()
+    if not limit:
+        raise Problem("invalid-body", "A limit of 0 would end every task before it could begin.", errors=[Spot(pointer=pointer, message="is 0")])
+    return limit
+
+
+def _retries(retry: RetryRequest) -> dict[str, Any]:
+    """What a request says about retries, in the words of the policy."""
+    said = {
+        "max_attempts": retry.max_attempts,
+        "backoff_seconds": None if retry.backoff is None else seconds(retry.backoff, "/retry/backoff").total_seconds(),
+        "backoff_max_seconds": None if retry.max_backoff is None else seconds(retry.max_backoff, "/retry/max_backoff").total_seconds(),
+        "backoff_factor": retry.factor,
+        "non_retryable": None if retry.non_retryable is None else tuple(retry.non_retryable),
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _replayed(recorded: list[Recorded], fingerprint: str, content: bytes) -> Accepted:

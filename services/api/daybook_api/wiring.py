@@ -8,6 +8,7 @@ from litestar import Litestar, Response, Router, route
 from litestar.di import Provide
 
 from daybook import ids, waking
+from daybook.blobs import open_blobs
 from daybook.bus.jetstream import Bus
 from daybook.domain.status import ENDINGS
 from daybook.lifecycle import Duties
@@ -24,7 +25,7 @@ from .auth import Access
 from .catalogue import Catalogue
 from .gateway import Gateway
 from .hub import Hub
-from .routes import apps, health, history, submit, tasks
+from .routes import apps, health, history, output, submit, tasks
 
 log = structlog.get_logger()
 
@@ -43,6 +44,7 @@ class Api:
         """Connect to Postgres (NATS comes when it comes) and start the duties: relay, projector, hub."""
         url = require_database(settings)
         event_log = await Log.open(url, "api", pool_size=8, writers=2)
+        blobs = open_blobs(settings.blobs, event_log)
         await event_log.open_writer()
         bus = Bus(settings.nats_url, "daybook-api", queues=tuple(settings.queues.split(",")))
         reader = LogReader(partial(connect, url, "daybook_api"))
@@ -67,13 +69,14 @@ class Api:
         duties.add("relay", relay.run)
         duties.add("projector", projector.run)
         duties.start()
-        return cls(Gateway(event_log, bus, hub, catalogue, access), reader, duties)
+        return cls(Gateway(event_log, blobs, bus, hub, catalogue, access), reader, duties)
 
     async def stop(self) -> None:
         """Stop the duties and disconnect."""
         await self._duties.stop()
         await self.gateway.bus.close()
         await self._reader.close()
+        await self.gateway.blobs.close()
         await self.gateway.log.close()
 
 
@@ -91,12 +94,17 @@ def make_app(gateway: Gateway) -> Litestar:
             options,
             submit.submit,
             submit.submit_batch,
+            submit.rerun,
             history.list_route,
             tasks.get_route,
             tasks.result_route,
             tasks.events_route,
+            output.logs_route,
+            output.output_route,
             tasks.cancel_route,
             tasks.reschedule_route,
+            tasks.run_now_route,
+            tasks.retry_route,
             apps.list_route,
             apps.get_route,
         ],

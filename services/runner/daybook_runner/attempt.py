@@ -5,6 +5,7 @@ The value that flows through is an `Attempt`: a task that this runner has claime
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,6 +13,7 @@ import msgspec
 import structlog
 
 from daybook import clock
+from daybook.blobs import Blobs
 from daybook.context import Context
 from daybook.domain.commands import AnyCommand, ConfirmCancel, Fail, Release, Succeed
 from daybook.domain.events import TaskEvent
@@ -22,9 +24,11 @@ from daybook.log.envelope import Conflict, LogUnavailable
 from daybook.log.postgres import Log, events_of
 from daybook.manifest import Definition
 
+from .capture import speaking
 from .executors import Call, Executors, Failure, Outcome, Success
 from .output import Output
 
+_SHORTEST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 
 log = structlog.get_logger()
@@ -46,8 +50,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 class Attempts:
     """Runs attempts for one runner."""
 
-    def __init__(self, event_log: Log, output: Output, executors: Executors, runner: str) -> None:
+    def __init__(self, event_log: Log, blobs: Blobs, output: Output, executors: Executors, runner: str) -> None:
         self._log = event_log
+        self._blobs = blobs
         self._output = output
         self._executors = executors
         self._actor = f"runner:{runner}"
@@ -73,20 +78,20 @@ class Attempts:
         except asyncio.CancelledError:
             if attempt.stream not in self._stopping:
                 raise
+        except Exception as error:
+            log.exception("attempt.crashed", task=attempt.task_id)
+            outcome = Failure(error_type="RunnerError", message=f"the runner could not execute this: {type(error).__name__}")
         executed()
         why = self._stopping.get(attempt.stream, "")
         try:
-            if voice.said:
-                await self._output.sent()
+            await voice.end()
             await self._report(attempt, outcome, why)
         finally:
             self._stopping.pop(attempt.stream, None)
 
     async def _execute(self, attempt: Attempt, emit: Any) -> Outcome:
         task = attempt.task
-        content = attempt.input
-        if content is None and task.input.blob:
-            content = await self._log.get_blob(task.input.digest)
+        content = await self._input(attempt)
         if content is None:
             return Failure(error_type="InputErased", message="the input was erased before the task ran")
         seconds, overtime = _limit(task)
@@ -105,11 +110,14 @@ class Attempts:
             deadline=context.deadline,
         )
         self._executing[attempt.stream] = context
+        # Only Python apps run code of the user's in here; what libraries log on behalf of the others is the operator's business.
+        listening = speaking(emit) if attempt.definition.kind == "python" else nullcontext()
         try:
-            if seconds is None:
-                return await self._executors.execute(call, context)
-            async with asyncio.timeout(seconds) as limit:
-                return await self._executors.execute(call, context)
+            with listening:
+                if seconds is None:
+                    return await self._executors.execute(call, context)
+                async with asyncio.timeout(seconds) as limit:
+                    return await self._executors.execute(call, context)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -118,9 +126,22 @@ class Attempts:
         finally:
             del self._executing[attempt.stream]
 
+    async def _input(self, attempt: Attempt) -> bytes | None:
+        """The input, as soon as the store that holds it answers; None when it was erased."""
+        content = attempt.task.input
+        pause = _SHORTEST_PAUSE_SECONDS
+        while attempt.input is None and content.blob:
+            try:
+                return await self._blobs.get(content.digest, content.size_bytes)
+            except (LogUnavailable, *LOST) as error:
+                log.warning("input.delayed", task=attempt.task_id, error=type(error).__name__)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        return attempt.input
+
     async def _report(self, attempt: Attempt, outcome: Outcome | None, why: str) -> None:
         command, payload, blob = self._judge(attempt, outcome, why)
-        pause = 0.05
+        pause = _SHORTEST_PAUSE_SECONDS
         task: Task | None = attempt.task
         loaded = False
         while True:
@@ -129,7 +150,7 @@ class Attempts:
                     task = fold(events_of(await self._log.load(attempt.stream)))
                     loaded = True
                 if blob is not None:
-                    await self._log.put_blob(*blob)
+                    await self._blobs.put(*blob)
                     blob = None
                 event = decide(task, command, clock.now())
                 if not loaded and (why or not isinstance(event, TaskEvent)):

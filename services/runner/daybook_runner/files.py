@@ -7,15 +7,19 @@ schema does not declare, and secrets that are written out.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, TypeAlias, assert_never
 
 import msgspec
 
 from daybook.domain.events import AppKind
-from daybook.manifest import ChatApp, Definition, HttpApp
+from daybook.durations import parse_duration
+from daybook.manifest import ChatApp, CommandApp, Definition, HttpApp, NatsApp
 
 from .references import is_reference
+from .subjects import check_subject
 from .templates import BadTemplate, holes, sole_variable
+
+AppWithoutCode: TypeAlias = ChatApp | HttpApp | NatsApp | CommandApp
 
 
 class LoadError(Exception):
@@ -26,15 +30,15 @@ def read_app_file(path: Path) -> Definition:
     """The app that a file describes. Raises LoadError."""
     try:
         content = path.read_bytes()
-        form: type[ChatApp | HttpApp] = ChatApp | HttpApp  # type: ignore[assignment]
+        form: type[AppWithoutCode] = AppWithoutCode  # type: ignore[assignment]
         decode = msgspec.toml.decode if path.suffix == ".toml" else msgspec.json.decode
-        file: ChatApp | HttpApp = decode(content, type=form)
+        file: AppWithoutCode = decode(content, type=form)
         return _defined(file, path.stem)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         raise LoadError(f"{path}: {error}") from error
 
 
-def _defined(file: ChatApp | HttpApp, stem: str) -> Definition:
+def _defined(file: AppWithoutCode, stem: str) -> Definition:
     templates = dict(_templates(file))
     schema = file.input_schema
     if schema is None:
@@ -59,7 +63,7 @@ def _defined(file: ChatApp | HttpApp, stem: str) -> Definition:
     )
 
 
-def _checked_kind(file: ChatApp | HttpApp) -> AppKind:
+def _checked_kind(file: AppWithoutCode) -> AppKind:
     match file:
         case ChatApp():
             if file.api_key and not is_reference(file.api_key):
@@ -69,21 +73,41 @@ def _checked_kind(file: ChatApp | HttpApp) -> AppKind:
             if file.body is not None and file.json is not None:
                 raise ValueError("body and json cannot both be sent")
             return "http"
+        case NatsApp():
+            check_subject(file.subject, file.allow)
+            return "nats"
+        case CommandApp():
+            _check_command(file)
+            return "command"
         case _:
             assert_never(file)
 
 
-def _templates(file: ChatApp | HttpApp) -> Iterator[tuple[str, str]]:
+def _check_command(file: CommandApp) -> None:
+    if not file.argv or not file.argv[0]:
+        raise ValueError("argv: name the program")
+    if "{{" in file.argv[0]:
+        raise ValueError("argv: the program is written out, and never part of the input")
+    parse_duration(file.grace)
+
+
+def _templates(file: AppWithoutCode) -> Iterator[tuple[str, str]]:
     """Every template of the file, by the key it stands under."""
     if isinstance(file, ChatApp):
         yield "system", file.system
         yield "prompt", file.prompt
         return
-    yield "url", file.url
+    if isinstance(file, CommandApp):
+        yield from _texts("argv", list(file.argv))
+        return
+    if isinstance(file, HttpApp):
+        yield "url", file.url
+        yield "body", file.body or ""
+    else:
+        yield "subject", file.subject
     for name, value in file.headers.items():
         # A whole reference is a setting, not a template.
         yield f"headers.{name}", "" if is_reference(value) else value
-    yield "body", file.body or ""
     yield from _texts("json", file.json)
 
 

@@ -28,6 +28,7 @@ __all__ = ["LoadError", "load"]
 
 DEFAULT_FOLDER: Final = Path("apps")
 ENTRY_POINTS: Final = "daybook.apps"
+_FILE_MODULE: Final = "_daybook_apps_"
 
 
 class Found(NamedTuple):
@@ -105,7 +106,7 @@ def _find_in_folder(folder: Path) -> Iterator[Found]:
 
 def _find_in_file(path: Path) -> Iterator[Found]:
     if path.suffix == ".py":
-        apps = [value for value in vars(_imported(path)).values() if isinstance(value, App)]
+        apps = [value for value in vars(import_file(path)).values() if isinstance(value, App)]
         yield from _definitions(apps, str(path))
     elif path.suffix in (".toml", ".json"):
         yield Found(read_app_file(path), str(path))
@@ -113,9 +114,14 @@ def _find_in_file(path: Path) -> Iterator[Found]:
         raise LoadError(f"{path} is neither a .py, a .toml nor a .json file")
 
 
-def _imported(path: Path) -> ModuleType:
-    """The file as a module whose private name cannot meet another file's, nor a package's."""
-    name = f"_daybook_apps_{sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
+def is_file_module(name: str) -> bool:
+    """Whether a module of this name is one of `import_file`."""
+    return name.startswith(_FILE_MODULE)
+
+
+def import_file(path: Path) -> ModuleType:
+    """The file as a module whose private name cannot meet another file's, nor a package's. Raises LoadError."""
+    name = f"{_FILE_MODULE}{sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
     spec = spec_from_file_location(name, path)

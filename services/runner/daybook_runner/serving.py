@@ -13,6 +13,8 @@ from daybook import settings, telemetry
 from daybook.bus.subjects import is_name
 from daybook.lifecycle import settle_memory, until_signal
 
+from . import capture
+from .executors.chat_tools import check_tools
 from .loading import LoadError, load
 from .wiring import Runner
 
@@ -23,6 +25,7 @@ def serve(sources: list[str], queues: list[str], slots: int) -> int:
     """Run a runner for these apps until SIGINT or SIGTERM; returns the exit status. Without `queues` and `slots` the settings decide."""
     configured = settings.load()
     telemetry.configure(configured.log_level, "runner")
+    capture.install()  # before the apps are imported: what they set up for logging goes through it
     names = tuple(queues or configured.queues.split(","))
     bad = [name for name in names if not is_name(name)]
     if bad:
@@ -30,6 +33,7 @@ def serve(sources: list[str], queues: list[str], slots: int) -> int:
         return 2
     try:
         definitions = load(sources)
+        check_tools(definitions)
     except LoadError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2

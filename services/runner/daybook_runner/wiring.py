@@ -2,12 +2,14 @@
 
 import os
 import socket
+from functools import partial
 from typing import Final
 
 import structlog
 from nats.aio.msg import Msg
 
 from daybook import ids
+from daybook.blobs import Blobs, open_blobs
 from daybook.bus import subjects
 from daybook.bus.jetstream import Bus
 from daybook.bus.messages import decode_control
@@ -17,11 +19,14 @@ from daybook.log.envelope import Conflict
 from daybook.log.postgres import Log
 from daybook.manifest import Definition
 from daybook.settings import Settings, SettingsError, require_database
+from daybook.stored_output import store
 
 from .attempt import Attempts
 from .executors import Executors
 from .intake import Intake
+from .keeping import Keeper
 from .lease import Lease
+from .loop_watch import LoopWatch
 from .output import Output
 
 _DRAIN_SECONDS: Final = 7.0
@@ -32,12 +37,15 @@ log = structlog.get_logger()
 class Runner:
     """A runner process: `start` it, wait for `lost`, `stop` it."""
 
-    def __init__(self, event_log: Log, bus: Bus, lease: Lease, intake: Intake, executors: Executors, duties: Duties) -> None:
+    def __init__(self, event_log: Log, bus: Bus, lease: Lease, intake: Intake, executors: Executors, output: Output, blobs: Blobs, duties: Duties) -> None:
         self.log = event_log
         self.bus = bus
         self.lease = lease
         self.intake = intake
         self._executors = executors
+        self._output = output
+        self._blobs = blobs
+        self._loop_watch = LoopWatch()
         self._duties = duties
 
     @classmethod
@@ -60,10 +68,13 @@ class Runner:
         for definition in definitions.values():
             await _publish(event_log, definition, settings.namespace, lease.runner)
         bus = Bus(settings.nats_url, f"daybook-runner {lease.runner}", queues=queues)
-        event_log.on_commit(bus.poke)
-        output, executors = Output(bus), Executors(http_allow=settings.http_allow)
+        event_log.on_commit(lambda position, kinds: bus.poke(*position, kinds))
+        keeper = Keeper(partial(store, event_log.pool, lease.credentials))
+        output = Output(bus, keeper, limit_bytes=settings.output_limit)
+        executors = _executors(settings, bus)
         await executors.prepare(definitions.values())
-        attempts = Attempts(event_log, output, executors, lease.runner)
+        blobs = open_blobs(settings.blobs, event_log)
+        attempts = Attempts(event_log, blobs, output, executors, lease.runner)
         intake = Intake(
             event_log,
             bus,
@@ -84,26 +95,43 @@ class Runner:
         duties = Duties()
         duties.add("bus", bus.run)
         duties.add("output", output.run)
+        duties.add("keeping", keeper.run)
         duties.add("intake", intake.run)
         duties.add("bells", intake.bells.run)
         duties.add("asking", intake.ask)
         duties.add("cancels", intake.watch_cancels)
-        return cls(event_log, bus, lease, intake, executors, duties)
+        return cls(event_log, bus, lease, intake, executors, output, blobs, duties)
 
     def start(self) -> None:
         """Start the duties."""
         self._duties.start()
+        self._loop_watch.start()
         log.info("runner.started", runner=self.lease.runner)
 
     async def stop(self) -> None:
         """Finish or hand back what runs, give the lease up, disconnect."""
         await self.intake.drain(_DRAIN_SECONDS)
+        await self._output.all_kept()
         await self._duties.stop()
         await self._executors.aclose()
+        self._loop_watch.stop()
         await self.lease.end()
         await self.bus.close()
+        await self._blobs.close()
         await self.log.close()
         log.info("runner.stopped", runner=self.lease.runner)
+
+
+def _executors(settings: Settings, bus: Bus) -> Executors:
+    try:
+        return Executors(
+            http_allow=settings.http_allow,
+            nats_allow=settings.nats_allow,
+            connect=bus.connected,
+            result_limit_bytes=settings.result_limit_bytes,
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 async def _publish(event_log: Log, definition: Definition, namespace: str, runner: str) -> None:

@@ -15,7 +15,6 @@ from nats.aio.client import Client as Connection
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from ..log.envelope import Position
 from . import subjects, topology
 from .messages import Poke, encode_poke
 
@@ -62,10 +61,10 @@ class Bus:
         """Have `callback` called for each message on a subject, from the first connection on. Call before `run`."""
         self._subscriptions.append((subject, callback))
 
-    def poke(self, position: Position, kinds: set[str]) -> None:
-        """Tell everyone that the log grew to this position, if that can be told, without waiting for it."""
+    def poke(self, lane: int, position: int, kinds: set[str]) -> None:
+        """Tell everyone that this lane of the log grew to a position, if that can be told, without waiting for it."""
         if self.is_connected and self._connection is not None:
-            body = encode_poke(Poke(kinds=kinds, lane=position.lane, position=position.position))
+            body = encode_poke(Poke(kinds=kinds, lane=lane, position=position))
             poking = asyncio.create_task(self._connection.publish(subjects.POKE, body))
             self._poking.add(poking)
             poking.add_done_callback(self._poking.discard)

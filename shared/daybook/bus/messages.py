@@ -5,8 +5,6 @@ from uuid import UUID
 
 import msgspec
 
-from ..log.envelope import LANES
-
 _ENCODER: Final = msgspec.json.Encoder()
 _BELL: Final = msgspec.json.Decoder(list[UUID])
 
@@ -21,7 +19,7 @@ class Poke(msgspec.Struct, frozen=True, kw_only=True):
     """The log grew: up to where, and by which kinds of event."""
 
     kinds: set[str]
-    lane: Annotated[int, msgspec.Meta(ge=0, lt=LANES)]
+    lane: Annotated[int, msgspec.Meta(ge=0, lt=64)]
     position: int
 
 

@@ -10,7 +10,7 @@ COMMANDS: Final = (
     ("up", "services:up", "Everything on this machine: Postgres, NATS, api, scheduler, runner."),
     ("serve", "services:serve", "Run one service: api, scheduler or runner."),
     ("run", "run:run", "Submit a task to an app, and watch it."),
-    ("task", "tasks:app", "List, watch, cancel and read tasks."),
+    ("task", "tasks:app", "List, watch, cancel, repeat and read tasks."),
     ("app", "apps:app", "What can be run."),
     ("db", "database:db", "Bring the database to this release."),
     ("token", "database:token", "Who may use the API."),

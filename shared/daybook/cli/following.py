@@ -49,7 +49,9 @@ def tell_end(task: "TaskDetail") -> None:
     took = ""
     if task.started_at is not None and task.finished_at is not None:
         took = f" after {span((task.finished_at - task.started_at).total_seconds())}"
-    nuance = f" ({clean(task.reason)})" if task.reason else ""
+    wanted_by = f"wanted by {task.cancellation.requested_by}" if task.status == "cancelled" and task.cancellation else ""
+    why = "; ".join(clean(part) for part in (task.reason, wanted_by) if part)
+    nuance = f" ({why})" if why else ""
     say(f"{task.id} {task.status}{took}{nuance}")
     if task.error is not None:
         last = f"{task.error.type}: {task.error.message}"

@@ -23,6 +23,10 @@ def run(
     label: Annotated[list[str] | None, Parameter(negative=(), help="name=value; may be repeated.")] = None,
     queue: Annotated[str | None, Parameter(help="Which line it waits in; without it the app's.")] = None,
     priority: Annotated[int | None, Parameter(help="1 to 5; without it the app's.")] = None,
+    timeout: Annotated[str | None, Parameter(help="What one attempt may take: 45s, 10m; without it the app's.")] = None,
+    max_attempts: Annotated[int | None, Parameter(help="How often it is tried at most; without it the app's.")] = None,
+    queue_ttl: Annotated[str | None, Parameter(help="How long it may wait in its queue; without it the app's.")] = None,
+    deadline: Annotated[str | None, Parameter(help="What all of it may take, from when it is due; without it the app's.")] = None,
     common: Common = COMMON,
 ) -> int:
     """Submit a task to an app.
@@ -51,6 +55,10 @@ def run(
                 queue=queue,
                 priority=priority,
                 labels=labels or None,
+                timeout=timeout,
+                queue_ttl=queue_ttl,
+                deadline=deadline,
+                retry=None if max_attempts is None else {"max_attempts": max_attempts},
             )
         )
         import msgspec

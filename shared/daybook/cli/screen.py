@@ -132,8 +132,9 @@ def log_words(data: dict[str, Any]) -> str:
 
 
 def status_words(event: WatchEvent) -> str:
-    """`running attempt 2`, `error ValueError: too large`."""
+    """`running attempt 2`, `scheduled retry_backoff ConnectionError`."""
     name = event.type.removeprefix("task.")
     told = event.data.get("data") or {}
     attempt = f"attempt {told['attempt']}" if name == "running" and "attempt" in told else ""
-    return " ".join(part for part in (name.replace("_", " "), attempt, told.get("reason") or "") if part)
+    failure = told.get("error_type") if name == "scheduled" else ""
+    return " ".join(part for part in (name.replace("_", " "), attempt, told.get("reason") or "", failure or "") if part)

@@ -66,7 +66,12 @@ def runner(
 
 
 def _serve(name: str, *arguments: object) -> int:
-    code: int = load(f"daybook_{name}.serving", "serve", extra=name)(*arguments)
+    from daybook import settings
+
+    try:
+        code: int = load(f"daybook_{name}.serving", "serve", extra=name)(*arguments)
+    except settings.SettingsError as error:
+        raise Complaint(str(error)) from None
     return code
 
 

@@ -13,6 +13,7 @@ from daybook import clock
 from daybook.client.models import (
     AppPage,
     AppView,
+    Attempt,
     EventPage,
     EventView,
     Failure,
@@ -62,22 +63,36 @@ def task_card(body: bytes) -> RenderableType:
     if task.labels:
         card.add_row("labels", _text("  ".join(f"{name}={value}" for name, value in task.labels.items())))
     for name, at in (
-        ("due" if task.status == "scheduled" else "run at", task.run_at),
+        ("tried again" if task.retry_at else "due" if task.status == "scheduled" else "run at", task.run_at),
         ("submitted", task.submitted_at),
         ("started", task.started_at),
         ("finished", task.finished_at),
+        ("begins by", task.expires_at),
+        ("deadline", task.deadline_at),
     ):
         if at is not None:
             card.add_row(name, f"{relative(at, now)}  [dim]{at.isoformat(timespec='milliseconds')}[/dim]")
+    if task.rerun_of is not None:
+        card.add_row("repeats", task.rerun_of)
+    if task.cancellation is not None:
+        why = f": {task.cancellation.reason}" if task.cancellation.reason else ""
+        card.add_row("to be stopped", _text(f"{task.cancellation.requested_by}, {relative(task.cancellation.requested_at, now)}{why}"))
     card.add_row("input", _value(task.input))
     for each in task.attempts:
-        took = "" if each.ended_at is None else f" after {span((each.ended_at - each.started_at).total_seconds())}"
-        card.add_row(f"attempt {each.attempt}", f"{each.outcome}{took}  [dim]{each.runner}[/dim]")
+        card.add_row(f"attempt {each.attempt}", _attempt(each))
     if task.result is not None:
         card.add_row("result", f"{task.result.size_bytes} bytes of {task.result.media_type}")
     if task.error is not None:
         card.add_row("error", error_text(task.error))
     return card
+
+
+def _attempt(attempt: Attempt) -> Text:
+    """`error ConnectionError after 2.1s  run_…`."""
+    took = "" if attempt.ended_at is None else f" after {span((attempt.ended_at - attempt.started_at).total_seconds())}"
+    nuance = attempt.reason if attempt.outcome in {"lost", "released"} else attempt.error_type or ""
+    text = _text(" ".join(part for part in (attempt.outcome, nuance) if part) + took)
+    return text.append(f"  {attempt.runner}", style="dim")
 
 
 def error_text(failure: Failure) -> Text:
@@ -123,7 +138,7 @@ def app_card(body: bytes) -> RenderableType:
     if app.doc:
         card.add_row("doc", _text(app.doc.strip()))
     if app.policy:
-        card.add_row("policy", _value(app.policy))
+        card.add_row("policy", _text("\n".join(f"{name} = {_spelled(value)}" for name, value in app.policy.items() if value not in (None, []))))
     schema = msgspec.json.format(msgspec.json.encode(app.input_schema), indent=2).decode()
     card.add_row("input", _text(schema))
     return card
@@ -155,7 +170,7 @@ def _card() -> Table:
 
 def _status(task: TaskSummary) -> Text:
     text = Text(task.status, style=STYLES.get(task.status, ""))
-    nuance = clean(task.error_type or task.reason or "")
+    nuance = clean((task.error_type if task.status == "error" else "") or task.reason or "")
     if len(nuance) > _LONGEST_NUANCE:
         nuance = nuance[: _LONGEST_NUANCE - 1] + "…"
     return text.append(f" {nuance}", style="dim") if nuance else text
@@ -185,6 +200,10 @@ def _told(event: EventView) -> str:
 
 def _value(value: Any) -> Text:
     return _text(msgspec.json.encode(value).decode())
+
+
+def _spelled(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _text(text: str) -> Text:

@@ -3,7 +3,7 @@ arguments name."""
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +32,17 @@ def parse_input(words: Sequence[str]) -> Any:
     for word in words:
         made.update(_members(word))
     return made
+
+
+def edited_input(words: Sequence[str], before: Callable[[], Any]) -> Any:
+    """The input `before`, with what the words spell in the place of what it had; a document alone stands for all of it."""
+    if len(words) == 1 and words[0].startswith("@"):
+        return _document(words[0])
+    changes = parse_input(words)
+    old = before()
+    if not isinstance(old, dict):
+        raise Complaint("its input is no JSON object that could be changed in parts", hint="give all of it: --input @file.json, or --input - for stdin")
+    return {**old, **changes}
 
 
 def parse_labels(words: Iterable[str]) -> dict[str, str]:

@@ -24,7 +24,7 @@ from .errors import (
     Unreachable,
     WaitTimedOut,
 )
-from .models import AppView, Attempt, EventView, Failure, Problem, TaskDetail, TaskSummary, WatchEvent
+from .models import AppView, Attempt, Cancellation, EventView, Failure, LogLine, Problem, TaskDetail, TaskSummary, WatchEvent
 from .sync import Client, Task
 
 __all__ = [
@@ -34,11 +34,13 @@ __all__ = [
     "AsyncTask",
     "Attempt",
     "BadRequest",
+    "Cancellation",
     "Client",
     "Conflict",
     "DaybookError",
     "EventView",
     "Failure",
+    "LogLine",
     "NotFound",
     "Problem",
     "Task",

@@ -151,9 +151,13 @@ class AsyncTasks(AsyncPart):
     get = _opens(flows.get)
     cancel = _opens(flows.cancel)
     reschedule = _opens(flows.reschedule)
+    run_now = _opens(flows.run_now)
+    retry = _opens(flows.retry)
+    rerun = _opens(flows.rerun)
     wait = _opens(flows.wait)
     result = _asks(flows.result)
     events = _asks(flows.events)
+    logs = _asks(flows.logs)
     list = _lists(requests.list_tasks)
 
     def watch(self, task: Ref, *, last_event_id: str | None = None) -> AsyncIterator[WatchEvent]:
@@ -191,6 +195,15 @@ def _moves(
     return dressed(method, flow, about_a_task=True)
 
 
+def _begets(flow: Callable[Concatenate[TaskSummary, P], Flow[TaskDetail]]) -> Callable[Concatenate[AsyncTask, P], Async[AsyncTask]]:
+    """A task's method that runs the flow about it, and hands out the new task it answers."""
+
+    async def method(self: AsyncTask, /, *args: P.args, **kwargs: P.kwargs) -> AsyncTask:
+        return AsyncTask(self.client, await self.client.run(flow(self.view, *args, **kwargs)))
+
+    return dressed(method, flow, about_a_task=True)
+
+
 class AsyncTask:
     """A task, as this process knows it: `view` is its last known state, and the methods ask and act."""
 
@@ -215,8 +228,12 @@ class AsyncTask:
     wait = _moves(flows.wait)
     cancel = _moves(flows.cancel)
     reschedule = _moves(flows.reschedule)
+    run_now = _moves(flows.run_now)
+    retry = _moves(flows.retry)
+    rerun = _begets(flows.rerun)
     result = _about(flows.result)
     events = _about(flows.events)
+    logs = _about(flows.logs)
 
     def watch(self) -> AsyncIterator[WatchEvent]:
         """What happens to it, as it happens; see `WatchEvent`."""

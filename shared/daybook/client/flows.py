@@ -8,7 +8,7 @@ it.
 import math
 from collections.abc import Generator, Mapping
 from time import monotonic
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -17,8 +17,11 @@ from daybook.domain.status import TERMINAL, Status
 
 from . import requests
 from .errors import DaybookError, TaskCancelled, TaskError, WaitTimedOut
-from .models import AppPage, AppView, EventPage, EventView, Failure, TaskDetail, TaskPage, TaskSummary
+from .models import AppPage, AppView, EventPage, EventView, Failure, LogLine, LogPage, TaskDetail, TaskPage, TaskSummary
 from .requests import Duration, Moment, Reply, Request
+
+if TYPE_CHECKING:
+    from daybook.manifest import Retry
 
 T = TypeVar("T")
 Flow: TypeAlias = Generator[Request, Reply, T]
@@ -39,9 +42,15 @@ def submit(
     priority: int | None = None,
     labels: Mapping[str, str] | None = None,
     timeout: Duration | None = None,
+    queue_ttl: Duration | None = None,
+    deadline: Duration | None = None,
+    retry: "Retry | Mapping[str, Any] | None" = None,
     key: str | None = None,
 ) -> Flow[TaskDetail]:
     """Hand in a task: now, at `run_at`, or after `delay`. What is not given is the app's default.
+
+    `timeout` bounds one attempt, `queue_ttl` the wait in the queue, `deadline` all of it from when it is due. `retry` is
+    a whole `Retry`, or a mapping of the fields that are to be other than the app's.
 
     `key` names the task: handing it in again under the same key is answered with the same task. Without one a key is
     made here, so that a submit whose answer was lost can be repeated without making a second task.
@@ -56,6 +65,9 @@ def submit(
         priority=priority,
         labels=labels,
         timeout=timeout,
+        queue_ttl=queue_ttl,
+        deadline=deadline,
+        retry=retry,
     )
     return _read(reply, TaskDetail)
 
@@ -78,9 +90,54 @@ def reschedule(task: Ref, *, run_at: Moment | None = None, delay: Duration | Non
     return _read((yield requests.reschedule_task(_id(task), run_at=run_at, delay=delay)), TaskDetail)
 
 
+def run_now(task: Ref) -> Flow[TaskDetail]:
+    """Let it run now instead of later. Raises Conflict when it has ended."""
+    return _read((yield requests.run_task_now(_id(task))), TaskDetail)
+
+
+def retry(task: Ref, *, reason: str | None = None) -> Flow[TaskDetail]:
+    """Try it again, after it ended with an error or was cancelled. Raises Conflict when it did neither."""
+    return _read((yield requests.retry_task(_id(task), reason=reason)), TaskDetail)
+
+
+def rerun(
+    task: Ref,
+    input: Any = msgspec.UNSET,  # noqa: A002 - the word of the API
+    *,
+    run_at: Moment | None = None,
+    delay: Duration | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    labels: Mapping[str, str] | None = None,
+    key: str | None = None,
+) -> Flow[TaskDetail]:
+    """Run it once more as a new task, which is answered. What is not given is as it was, but for the time, which is now.
+
+    `key` names the new task, as it does with `submit`.
+    """
+    wanted = requests.rerun_task(_id(task), input, key=key or ids.new_secret(), run_at=run_at, delay=delay, queue=queue, priority=priority, labels=labels)
+    return _read((yield wanted), TaskDetail)
+
+
 def events(task: Ref) -> Flow[list[EventView]]:
     """Everything that ever happened to it, oldest first."""
     return _read((yield requests.list_events(_id(task))), EventPage).items
+
+
+def logs(task: Ref, *, attempt: int | None = None, tail: int | None = None, level: str | None = None) -> Flow[list[LogLine]]:
+    """What its attempts have logged, printed and warned of until now, oldest first: all of them or one, all lines or the
+    last few, of this level and above.
+    """
+    request = requests.get_logs(_id(task), attempt=attempt, tail=tail, level=level)
+    lines: list[LogLine] = []
+    after = None
+    while True:
+        page = _read((yield request), LogPage)
+        lines += page.items
+        if tail is not None or page.next_after in {None, after}:
+            return lines
+        after = page.next_after
+        request = requests.next_logs(request, str(after))
 
 
 def page(request: Request) -> Flow[TaskPage]:

@@ -28,6 +28,16 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     ended_at: datetime | None = None
     outcome: str = "running"
+    reason: str = ""
+    error_type: str | None = None
+
+
+class Cancellation(msgspec.Struct, frozen=True, kw_only=True):
+    """Who wanted a task to stop, when, and why."""
+
+    requested_by: str
+    requested_at: datetime
+    reason: str = ""
 
 
 class ResultLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +73,13 @@ class TaskDetail(TaskSummary, frozen=True, kw_only=True):
     """A task with everything known about it."""
 
     input: Any = None
+    rerun_of: str | None = None
+    failures: int = 0
+    losses: int = 0
+    retry_at: datetime | None = None
+    expires_at: datetime | None = None
+    deadline_at: datetime | None = None
+    cancellation: Cancellation | None = None
     attempts: list[Attempt] = []
     result: ResultLink | None = None
     error: Failure | None = None
@@ -91,6 +108,24 @@ class EventPage(msgspec.Struct, frozen=True, kw_only=True):
     """All events of one task, oldest first."""
 
     items: list[EventView]
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that an attempt logged, printed or warned of."""
+
+    attempt: int
+    n: int
+    at: datetime
+    level: str
+    message: str
+    fields: dict[str, Any] = {}
+
+
+class LogPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Log lines in order; `next_after` is where the next ones begin, None when there will be none."""
+
+    items: list[LogLine]
+    next_after: str | None = None
 
 
 class AppView(msgspec.Struct, frozen=True, kw_only=True):

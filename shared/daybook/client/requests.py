@@ -6,10 +6,13 @@ The transports send them; everything that both the blocking and the async client
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 import msgspec
+
+if TYPE_CHECKING:
+    from daybook.manifest import Retry
 
 Duration: TypeAlias = str | float | timedelta
 """`"10m"`, a number of seconds, or a timedelta."""
@@ -48,7 +51,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    app: str
+    app: str | None = None
     input: Any = msgspec.UNSET
     run_at: str | None = None
     delay: str | float | None = None
@@ -56,6 +59,9 @@ class _Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     priority: int | None = None
     labels: Mapping[str, str] | None = None
     timeout: str | float | None = None
+    queue_ttl: str | float | None = None
+    deadline: str | float | None = None
+    retry: Mapping[str, Any] | None = None
 
 
 def submit_task(
@@ -69,6 +75,9 @@ def submit_task(
     priority: int | None = None,
     labels: Mapping[str, str] | None = None,
     timeout: Duration | None = None,
+    queue_ttl: Duration | None = None,
+    deadline: Duration | None = None,
+    retry: "Retry | Mapping[str, Any] | None" = None,
 ) -> Request:
     """POST /tasks with an Idempotency-Key. Raises ValueError for an input that JSON cannot hold, or a time without an
     offset.
@@ -82,6 +91,9 @@ def submit_task(
         priority=priority,
         labels=labels,
         timeout=_duration(timeout),
+        queue_ttl=_duration(queue_ttl),
+        deadline=_duration(deadline),
+        retry=_retry(retry),
     )
     return _post("/v1/tasks", encode(submission), {"Idempotency-Key": key})
 
@@ -150,6 +162,32 @@ def reschedule_task(task_id: str, *, run_at: Moment | None = None, delay: Durati
     return _post(f"{_task(task_id)}/reschedule", encode(wanted))
 
 
+def run_task_now(task_id: str) -> Request:
+    """POST /tasks/{id}/run-now."""
+    return _post(f"{_task(task_id)}/run-now", b"{}")
+
+
+def retry_task(task_id: str, *, reason: str | None = None) -> Request:
+    """POST /tasks/{id}/retry."""
+    return _post(f"{_task(task_id)}/retry", encode({} if reason is None else {"reason": reason}))
+
+
+def rerun_task(
+    task_id: str,
+    input: Any = msgspec.UNSET,  # noqa: A002 - the word of the API
+    *,
+    key: str,
+    run_at: Moment | None = None,
+    delay: Duration | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Request:
+    """POST /tasks/{id}/rerun with an Idempotency-Key. Raises ValueError as `submit_task` does."""
+    wanted = _Submission(input=input, run_at=_moment(run_at), delay=_duration(delay), queue=queue, priority=priority, labels=labels)
+    return _post(f"{_task(task_id)}/rerun", encode(wanted), {"Idempotency-Key": key})
+
+
 def get_result(task_id: str) -> Request:
     """GET /tasks/{id}/result: the bytes as the app made them."""
     return Request(method="GET", path=f"{_task(task_id)}/result", headers={"Accept": "*/*"})
@@ -158,6 +196,25 @@ def get_result(task_id: str) -> Request:
 def list_events(task_id: str) -> Request:
     """GET /tasks/{id}/events, as JSON."""
     return Request(method="GET", path=f"{_task(task_id)}/events")
+
+
+def get_logs(
+    task_id: str,
+    *,
+    attempt: int | None = None,
+    tail: int | None = None,
+    level: str | None = None,
+) -> Request:
+    """GET /tasks/{id}/logs: the log lines of all attempts or of one, all or the last few, of this level and above."""
+    wanted = {"attempt": attempt, "tail": tail, "level": level}
+    query = tuple((name, str(value)) for name, value in wanted.items() if value is not None)
+    return Request(method="GET", path=f"{_task(task_id)}/logs", query=query)
+
+
+def next_logs(request: Request, after: str) -> Request:
+    """The log lines that follow the last answer, which said where to go on."""
+    kept = tuple((name, value) for name, value in request.query if name not in {"tail", "after"})
+    return msgspec.structs.replace(request, query=(*kept, ("after", after)))
 
 
 def watch_task(task_id: str, *, last_event_id: str | None) -> Request:
@@ -212,6 +269,14 @@ def _moment(moment: Moment | None) -> str | None:
 
 def _duration(duration: Duration | None) -> str | float | None:
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+def _retry(retry: "Retry | Mapping[str, Any] | None") -> Mapping[str, Any] | None:
+    """A Retry stands for all of its fields, a mapping for those that it has; the others are as the app has them."""
+    if retry is None:
+        return None
+    given = retry if isinstance(retry, Mapping) else msgspec.structs.asdict(retry)
+    return {name: _duration(value) if isinstance(value, timedelta) else value for name, value in given.items()}
 
 
 def _bound(bound: Moment | Duration | None) -> str | None:

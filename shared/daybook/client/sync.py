@@ -154,9 +154,13 @@ class Tasks(Part):
     get = _opens(flows.get)
     cancel = _opens(flows.cancel)
     reschedule = _opens(flows.reschedule)
+    run_now = _opens(flows.run_now)
+    retry = _opens(flows.retry)
+    rerun = _opens(flows.rerun)
     wait = _opens(flows.wait)
     result = _asks(flows.result)
     events = _asks(flows.events)
+    logs = _asks(flows.logs)
     list = _lists(requests.list_tasks)
 
     def watch(self, task: Ref, *, last_event_id: str | None = None) -> Iterator[WatchEvent]:
@@ -192,6 +196,15 @@ def _moves(flow: Callable[Concatenate[TaskSummary, P], Flow[TaskDetail]]) -> Cal
     return dressed(method, flow, about_a_task=True)
 
 
+def _begets(flow: Callable[Concatenate[TaskSummary, P], Flow[TaskDetail]]) -> Callable[Concatenate[Task, P], Task]:
+    """A task's method that runs the flow about it, and hands out the new task it answers."""
+
+    def method(self: Task, /, *args: P.args, **kwargs: P.kwargs) -> Task:
+        return Task(self.client, self.client.run(flow(self.view, *args, **kwargs)))
+
+    return dressed(method, flow, about_a_task=True)
+
+
 class Task:
     """A task, as this process knows it: `view` is its last known state, and the methods ask and act."""
 
@@ -216,8 +229,12 @@ class Task:
     wait = _moves(flows.wait)
     cancel = _moves(flows.cancel)
     reschedule = _moves(flows.reschedule)
+    run_now = _moves(flows.run_now)
+    retry = _moves(flows.retry)
+    rerun = _begets(flows.rerun)
     result = _about(flows.result)
     events = _about(flows.events)
+    logs = _about(flows.logs)
 
     def watch(self) -> Iterator[WatchEvent]:
         """What happens to it, as it happens; see `WatchEvent`."""

@@ -23,8 +23,10 @@ def is_worth_retrying(policy: Policy, error_type: str, failures: int, *, retryab
 def pause_before_retry(policy: Policy, number: int, seed: str, at_least_seconds: float | None = None) -> timedelta:
     """How long to wait before retry `number` (from 1): the backoff, or as long as the other side asked for, if that is
     longer (a day at most)."""
-    grown = policy.backoff_seconds * policy.backoff_factor ** min(number - 1, 64)
-    backoff = min(grown, policy.backoff_max_seconds)
+    try:
+        backoff = min(policy.backoff_seconds * policy.backoff_factor ** (number - 1), policy.backoff_max_seconds)
+    except OverflowError:
+        backoff = policy.backoff_max_seconds if policy.backoff_seconds else 0.0
     spread = int.from_bytes(sha256(f"{seed}/{number}".encode()).digest()[:4], "big") / 2**32
     wished = min(at_least_seconds or 0.0, _LONGEST_WISH_SECONDS)
     return timedelta(seconds=max(backoff * (1 - _JITTER * spread), wished))

@@ -110,7 +110,7 @@ def evolve(task: Task | None, event: TaskEvent, at: datetime) -> Task:
         case TaskStarted(attempt=attempt, runner=runner, overdue_at=overdue_at):
             changed |= {"attempt": attempt, "runner": runner, "overdue_at": overdue_at, "started_at": at, "cancel_requested": False}
         case TaskSucceeded(result=result):
-            changed |= {"result": result}
+            changed |= {"result": result, "error": None, "error_type": ""}
         case TaskFailed(error=error, error_type=error_type, retry_at=retry_at):
             changed |= {"failures": task.failures + 1, "error": error, "error_type": error_type, "run_at": retry_at}
         case TaskLost(retry_at=retry_at, expires_at=expires_at):
@@ -118,7 +118,8 @@ def evolve(task: Task | None, event: TaskEvent, at: datetime) -> Task:
         case TaskExpired():
             changed |= {"error": None, "error_type": "Expired"}
         case TaskRetried(expires_at=expires_at):
-            changed |= {"failures": 0, "losses": 0, "finished_at": None, "run_at": None, "expires_at": expires_at, "deadline_at": _deadline(task.policy, at)}
+            changed |= {"failures": 0, "losses": 0, "finished_at": None, "run_at": None, "cancel_requested": False}
+            changed |= {"expires_at": expires_at, "deadline_at": _deadline(task.policy, at)}
         case TaskCancelRequested():
             changed |= {"cancel_requested": True, "cancel_actor": event.actor, "cancel_reason": event.reason}
     return msgspec.structs.replace(task, **changed)
@@ -260,7 +261,8 @@ def _lost(task: Task, command: Lose, now: datetime, said: dict[str, Any]) -> Tas
     if losses == 1:
         return lost(expires_at=_expiry(task.policy, now, task.deadline_at))
     # What loses one runner after the other may be what kills them.
-    return lost(retry_at=now + pause_before_retry(task.policy, losses - 1, command.seed))
+    retry_at = now + pause_before_retry(task.policy, losses - 1, command.seed)
+    return lost(final=True) if task.deadline_at is not None and retry_at >= task.deadline_at else lost(retry_at=retry_at)
 
 
 def _released(task: Task, now: datetime, said: dict[str, Any]) -> TaskReleased | TaskCancelled | TaskLost:
@@ -282,7 +284,8 @@ def _expired(task: Task, now: datetime, said: dict[str, Any]) -> TaskExpired | R
     stale = task.status is Status.QUEUED and task.expires_at is not None and now >= task.expires_at
     if not (late or stale) or not allows(task.status, TaskExpired):
         return NotAllowed(status=task.status, wanted="expire")
-    return TaskExpired(**{**said, "reason": "deadline" if late else "queue_ttl"})
+    # Clocks differ by a little: without a limit of its own for the queue, what has expired is the deadline.
+    return TaskExpired(**{**said, "reason": "deadline" if late or task.policy.queue_ttl_seconds is None else "queue_ttl"})
 
 
 def _deadline(policy: Policy, since: datetime) -> datetime | None:

@@ -11,7 +11,7 @@ from uuid import UUID
 from .. import ids
 from ..domain.events import Event, kind_of
 from . import codec
-from .connections import Connection, Pool, connect, connect_pool
+from .connections import COMMAND_TIMEOUT_SECONDS, Connection, Pool, connect, connect_pool
 from .envelope import Append, Appended, Cursor, Page, Position, Recorded, StreamUnreadable, Unreadable, advanced
 from .sql import statements
 from .writer import Writer
@@ -19,6 +19,8 @@ from .writer import Writer
 Role: TypeAlias = Literal["api", "scheduler", "runner", "projector", "owner"]
 
 _SQL: Final = statements("daybook.log")
+_USUAL_BLOB_BYTES: Final = 1024 * 1024
+_SLOWEST_BYTES_PER_SECOND: Final = 2 * 1024 * 1024
 _NO_LIMIT: Final = [2**63 - 1] * 64
 
 
@@ -94,11 +96,19 @@ class Log:
 
     async def put_blob(self, digest: str, content: bytes) -> None:
         """Store a large payload under its digest; storing it twice is harmless."""
-        await self.pool.execute(_SQL["put_blob"], digest, content)
+        if len(content) <= _USUAL_BLOB_BYTES:
+            await self.pool.execute(_SQL["put_blob"], digest, content)
+            return
+        # What takes longer than any statement may would otherwise be tried again for ever.
+        seconds = COMMAND_TIMEOUT_SECONDS + len(content) / _SLOWEST_BYTES_PER_SECOND
+        async with self.pool.acquire() as connection, connection.transaction():
+            await connection.execute(f"SET LOCAL statement_timeout = '{seconds:.0f}s'")
+            await connection.execute(_SQL["put_blob"], digest, content, timeout=seconds)
 
-    async def get_blob(self, digest: str) -> bytes | None:
-        """A large payload, or None when it was erased."""
-        content: bytes | None = await self.pool.fetchval(_SQL["get_blob"], digest)
+    async def get_blob(self, digest: str, size_bytes: int = _USUAL_BLOB_BYTES) -> bytes | None:
+        """A large payload, of about that size, or None when it was erased."""
+        seconds = COMMAND_TIMEOUT_SECONDS + size_bytes / _SLOWEST_BYTES_PER_SECOND
+        content: bytes | None = await self.pool.fetchval(_SQL["get_blob"], digest, timeout=seconds)
         return content
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from ..domain.events import TaskEvent, TaskExpired, TaskFailed, TaskLost, TaskRescheduled, TaskRetried, TaskStarted, TaskSubmitted
+from ..domain.events import TaskEvent, TaskExpired, TaskFailed, TaskLost, TaskRescheduled, TaskRetried, TaskStarted, TaskSubmitted, TaskSucceeded
 from ..domain.status import TERMINAL, Status, status_after
 from ..log.connections import Connection
 from ..log.envelope import Recorded
@@ -131,6 +131,8 @@ def fold_into(row: TaskRow | None, recorded: Recorded) -> TaskRow | None:
             row.attempt, row.started_at = event.attempt, recorded.at
         case TaskFailed():
             row.error_type, row.run_at = event.error_type, event.retry_at
+        case TaskSucceeded():
+            row.error_type = ""
         case TaskLost():
             row.error_type, row.run_at = "RunnerLost", event.retry_at
         case TaskExpired():

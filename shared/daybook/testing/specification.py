@@ -24,7 +24,7 @@ NOON: Final = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened so far, and what time it is. All of it is taken as recorded at `now`: no rule looks at when."""
+    """What happened so far, and what time it is. All of it is taken as recorded at `now`."""
 
     events: tuple[TaskEvent, ...]
     now: datetime

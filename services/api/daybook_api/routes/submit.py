@@ -1,4 +1,5 @@
-"""POST /v1/tasks and POST /v1/tasks/batch: the way in. The hottest path of the house, so it decodes and encodes once, and by hand."""
+"""POST /v1/tasks and POST /v1/tasks/batch: the way in; and POST /v1/tasks/{id}/rerun, the way in again. The hottest path
+of the house, so it decodes and encodes once, and by hand."""
 
 import asyncio
 from typing import Final, TypeAlias
@@ -6,19 +7,21 @@ from typing import Final, TypeAlias
 import msgspec
 from litestar import Response, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from daybook import clock, ids
 from daybook.access import Principal
+from daybook.blobs import BlobsUnavailable
 from daybook.domain.events import TaskEvent
 from daybook.domain.status import TERMINAL, status_after
 from daybook.log.connections import LOST
 
 from .. import bodies
-from ..gateway import Gateway, answer, written
+from ..gateway import Found, Gateway, answer, written
 from ..problems import Problem, new_request_id, of_exception, tell
 from ..requests import HttpRequest, media_type, preferred_wait, query
-from ..schemas import BatchItem, BatchOutcome, BatchOutcomes
-from ..submission import Accepted, Begun, Prepared, decode_request
+from ..schemas import BatchItem, BatchOutcome, BatchOutcomes, RerunRequest, SubmitRequest
+from ..submission import Accepted, Begun, Kept, Prepared, decode_request
 from ..views import task_view
 
 _MOST_ITEMS: Final = 10_000
@@ -28,6 +31,7 @@ _BREATH: Final = 128
 _JSON: Final = "application/json"
 _LINES: Final = "application/x-ndjson"
 _ITEM: Final = msgspec.json.Decoder(BatchItem)
+_RERUN: Final = msgspec.json.Decoder(RerunRequest)
 
 ItemBegun: TypeAlias = Begun | Exception
 
@@ -42,9 +46,50 @@ async def submit(request: HttpRequest, gateway: NamedDependency[Gateway]) -> Res
     wait = preferred_wait(request)
     key = request.headers.get("idempotency-key")
     prepared = await gateway.submission.prepare(decode_request(body), body, who, clock.now(), key=key)
-    if wait is None:
-        return _accepted(await gateway.submission.accept(prepared))
-    return await _accept_and_wait(gateway, prepared, who, wait)
+    return await _accept(gateway, prepared, who, wait)
+
+
+@post("/tasks/{task_id:str}/rerun", operation_id="rerunTask", tags=["tasks"], status_code=202, request_max_body_size=_BODY_BYTES)
+async def rerun(request: HttpRequest, gateway: NamedDependency[Gateway], task_id: FromPath[str]) -> Response[bytes]:
+    """Run a task once more, as a new task: with the same input, or with another.
+
+    The app is taken as it is today: the input, also the same one, is checked against its schema.
+    """
+    who = await gateway.access.authenticate(request, "submit")
+    query(request)
+    media_type(request, _JSON)
+    body = await request.body()
+    wait = preferred_wait(request)
+    wish = bodies.decode(_RERUN, body) if body else RerunRequest()
+    found = await gateway.find(task_id, who)
+    original = ids.spell("tsk", found.stream)
+    prepared = await gateway.submission.prepare(
+        await _once_more(gateway, found, wish),
+        # A key stands for the whole request, and its path is a part of that.
+        f"rerun {original}\n".encode() + body,
+        who,
+        clock.now(),
+        key=request.headers.get("idempotency-key"),
+        kept=Kept(rerun_of=original, policy=found.task.policy),
+    )
+    return await _accept(gateway, prepared, who, wait)
+
+
+async def _once_more(gateway: Gateway, found: Found, wish: RerunRequest) -> SubmitRequest:
+    """The submit that a wish for a rerun comes to. Raises `input-erased`."""
+    task = found.task
+    content = bytes(wish.input) or await gateway.content(task.input, found.recorded[0].payload)
+    if content is None:
+        raise Problem("input-erased", "The input of this task was erased.", hint="Give another input.")
+    return SubmitRequest(
+        app=task.app,
+        input=msgspec.Raw(content),
+        run_at=wish.run_at,
+        delay=wish.delay,
+        queue=wish.queue or task.queue,
+        priority=wish.priority or task.priority,
+        labels=task.labels if wish.labels is None else wish.labels,
+    )
 
 
 @post("/tasks/batch", operation_id="submitBatch", tags=["tasks"], status_code=200, request_max_body_size=_BATCH_BYTES)
@@ -63,6 +108,12 @@ async def submit_batch(request: HttpRequest, gateway: NamedDependency[Gateway]) 
     outcomes = [await batch.outcome(each) for each in begun]
     accepted = sum(outcome.problem is None for outcome in outcomes)
     return answer(BatchOutcomes(items=outcomes, accepted=accepted, refused=len(outcomes) - accepted), headers=batch.headers())
+
+
+async def _accept(gateway: Gateway, prepared: Prepared | Accepted, who: Principal, wait: float | None) -> Response[bytes]:
+    if wait is None:
+        return _accepted(await gateway.submission.accept(prepared))
+    return await _accept_and_wait(gateway, prepared, who, wait)
 
 
 async def _accept_and_wait(gateway: Gateway, prepared: Prepared | Accepted, who: Principal, wait: float) -> Response[bytes]:
@@ -123,8 +174,8 @@ class _Batch:
         try:
             decoded = bodies.decode(_ITEM, item)
             return await submission.begin(await submission.prepare(decoded, item, self._who, self._now, key=decoded.idempotency_key))
-        except LOST as error:
-            # The other items would wait for the same database, one after the other.
+        except (BlobsUnavailable, *LOST) as error:
+            # The other items would wait for the same store, one after the other.
             self._lost = error
             return error
         except Exception as error:  # noqa: BLE001 an item that fails, fails alone

@@ -20,7 +20,7 @@ from .. import bodies
 from ..gateway import Found, Gateway, answer, written
 from ..problems import Problem, Spot, not_a_result, of_refusal
 from ..requests import HttpRequest, accepts, if_match, media_type, preferred_wait, query
-from ..schemas import CancelRequest, EventList, RescheduleRequest
+from ..schemas import CancelRequest, EventList, RescheduleRequest, RetryTaskRequest
 from ..stream import TaskStream
 from ..submission import run_time
 from ..views import event_view
@@ -28,6 +28,7 @@ from ..views import event_view
 _JSON: Final = "application/json"
 _CANCEL: Final = msgspec.json.Decoder(CancelRequest)
 _RESCHEDULE: Final = msgspec.json.Decoder(RescheduleRequest)
+_RETRY: Final = msgspec.json.Decoder(RetryTaskRequest)
 
 
 @get("/tasks/{task_id:str}", operation_id="getTask", tags=["tasks"])
@@ -71,7 +72,9 @@ async def result_route(request: HttpRequest, gateway: NamedDependency[Gateway], 
     if content is None:
         raise Problem("result-erased")
     safe = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
-    return Response(content, media_type=task.result.media_type, headers=written(None, task.version) | safe)
+    # As a header, since Litestar gives every media type of text a charset, and a second one where there is one already.
+    headers = {"content-type": task.result.media_type} | written(None, task.version) | safe
+    return Response(content, media_type=task.result.media_type, headers=headers)
 
 
 @get("/tasks/{task_id:str}/events", operation_id="getEvents", tags=["tasks"])
@@ -113,6 +116,31 @@ async def reschedule_route(request: HttpRequest, gateway: NamedDependency[Gatewa
     version = if_match(request)
     found = await gateway.find(task_id, who)
     found = await _changed(gateway, found, who, await gateway.reschedule(found.stream, who, run_at, version))
+    return answer(await gateway.view(found), headers=_written(found))
+
+
+@post("/tasks/{task_id:str}/run-now", operation_id="runTaskNow", tags=["tasks"], status_code=200)
+async def run_now_route(request: HttpRequest, gateway: NamedDependency[Gateway], task_id: FromPath[str]) -> Response[bytes]:
+    """Let a scheduled task run now: also one that waits to be tried again."""
+    who = await gateway.access.authenticate(request, "submit")
+    query(request)
+    version = if_match(request)
+    found = await gateway.find(task_id, who)
+    found = await _changed(gateway, found, who, await gateway.run_now(found.stream, who, version))
+    return answer(await gateway.view(found), headers=_written(found))
+
+
+@post("/tasks/{task_id:str}/retry", operation_id="retryTask", tags=["tasks"], status_code=200)
+async def retry_route(request: HttpRequest, gateway: NamedDependency[Gateway], task_id: FromPath[str]) -> Response[bytes]:
+    """Try a task again that ended with an error or was cancelled: the same task, with its attempts so far."""
+    who = await gateway.access.authenticate(request, "submit")
+    query(request)
+    media_type(request, _JSON)
+    body = await request.body()
+    wish = bodies.decode(_RETRY, body) if body else RetryTaskRequest()
+    version = if_match(request)
+    found = await gateway.find(task_id, who)
+    found = await _changed(gateway, found, who, await gateway.retry(found.stream, who, wish.reason, version))
     return answer(await gateway.view(found), headers=_written(found))
 
 

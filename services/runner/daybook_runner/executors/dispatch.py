@@ -9,26 +9,44 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from importlib import import_module
 from types import TracebackType
-from typing import Any, Self, assert_never
+from typing import TYPE_CHECKING, Any, Self, assert_never
 
 from daybook.context import Context
 from daybook.domain.events import AppKind
 from daybook.manifest import Definition
 
 from ..addresses import parse_networks
-from .outcomes import failure_of
+from ..subjects import parse_patterns
+from .outcomes import RESULT_LIMIT_BYTES, failure_of, fit
 from .protocol import Call, Executor, Outcome
 from .python import PythonExecutor
+
+if TYPE_CHECKING:
+    from .nats import Connect
 
 
 class Executors:
     """All executors of a runner. `threads` bounds how many plain functions run at once; `http_allow` is the setting
-    DAYBOOK_HTTP_ALLOW: networks that HTTP apps may call though they are not public. Raises ValueError when it is
-    none."""
+    DAYBOOK_HTTP_ALLOW: networks that HTTP apps may call though they are not public; `nats_allow` is DAYBOOK_NATS_ALLOW:
+    subjects that NATS apps may send requests to, over the connection that `connect` waits for. Raises ValueError when
+    a setting cannot be read. A result of more than `result_limit_bytes` is a failure, whichever kind of app it comes
+    from."""
 
-    def __init__(self, *, threads: int = 32, http_allow: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        threads: int = 32,
+        http_allow: str = "",
+        nats_allow: str = "",
+        connect: "Connect | None" = None,
+        result_limit_bytes: int = RESULT_LIMIT_BYTES,
+    ) -> None:
         self._allowed = parse_networks(http_allow)
-        self._python = PythonExecutor(threads)
+        self._subjects = parse_patterns(nats_allow)
+        self._connect = connect
+        self._limit_bytes = result_limit_bytes
+        self._python = PythonExecutor(threads, result_limit_bytes)
+        self._definitions: dict[str, Definition] = {}
         self._by_kind: dict[AppKind, Executor] = {"python": self._python}
 
     async def __aenter__(self) -> Self:
@@ -44,7 +62,8 @@ class Executors:
 
     async def prepare(self, definitions: Iterable[Definition]) -> None:
         """Make ready what these apps need."""
-        for kind in {definition.kind for definition in definitions}:
+        self._definitions |= {definition.app: definition for definition in definitions}
+        for kind in {definition.kind for definition in self._definitions.values()}:
             await self._executor(kind)
 
     def execute(self, call: Call, context: Context) -> Coroutine[Any, Any, Outcome]:
@@ -56,12 +75,12 @@ class Executors:
     async def _execute_other(self, call: Call, context: Context) -> Outcome:
         try:
             executor = await self._executor(call.definition.kind)
-            return await executor.execute(call, context)
+            return fit(await executor.execute(call, context), self._limit_bytes)
         except Exception as error:  # noqa: BLE001 - what a library throws at us unforeseen still ends this attempt, and only this one
             return failure_of(error)
 
     async def _executor(self, kind: AppKind) -> Executor:
-        if kind not in self._by_kind and kind in ("chat", "http"):
+        if kind not in self._by_kind and kind != "python":
             await asyncio.to_thread(import_module, f"{__package__}.{kind}")
         # Nothing is awaited from here on, so two first calls at once still make one executor.
         return self._by_kind.get(kind) or self._by_kind.setdefault(kind, self._make(kind))
@@ -71,12 +90,20 @@ class Executors:
             case "chat":
                 from .chat import ChatExecutor
 
-                return ChatExecutor()
+                return ChatExecutor(self.execute, self._definitions)
             case "http":
                 from .http import HttpExecutor
 
                 return HttpExecutor(self._allowed)
-            case "python" | "nats" | "command":
-                raise NotImplementedError(f"this runner cannot run apps of the kind {kind}")
+            case "nats":
+                from .nats import NatsExecutor
+
+                return NatsExecutor(self._connect, self._subjects)
+            case "command":
+                from .command import CommandExecutor
+
+                return CommandExecutor()
+            case "python":
+                return self._python
             case _:
                 assert_never(kind)

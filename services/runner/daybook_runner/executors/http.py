@@ -2,12 +2,14 @@
 
 The request goes only where `guard.py` lets it, through no proxy, with no cookies, and follows no redirect. The answer
 is bounded in size (decompressed) and the whole exchange in time. It carries `Idempotency-Key`, the same for every
-attempt at the task, and `Daybook-Attempt`. Any status but 2xx is the failure `HttpStatus`.
+attempt at the task, and `Daybook-Attempt`. Any status but 2xx is the failure `HttpStatus`; whether and when to try
+again, the status says (`statuses.py`).
 """
 
 import asyncio
 import re
 import zlib
+from contextlib import suppress
 from typing import Any, Final
 
 import httpcore2
@@ -23,9 +25,13 @@ from ..references import MissingSetting, is_reference, resolve
 from ..templates import MissingVariable, render, render_json, render_url
 from .guard import GuardedNetwork, Resolve
 from .protocol import Call, Failure, Outcome, Success
+from .statuses import is_retryable, retry_after_seconds
 
 _ANSWER_BYTES: Final = 10 * 1024 * 1024
 _EXCERPT_LENGTH: Final = 300
+_MESSAGE_LENGTH: Final = 2_000
+_PARTS_IN_A_TURN: Final = 64
+"""Ten thousand parts of one byte each come in one reading; between them everything else has its turn."""
 _READABLE: Final = ("text/plain", "application/json", "application/problem+json")
 _MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+(?:\s*;\s*[\w.+-]+=(?:[\w.+-]+|\"[\w .+:/-]*\"))*", re.ASCII)
 
@@ -50,7 +56,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     method: str
     url: httpx2.URL
-    headers: dict[str, str]
+    headers: list[tuple[bytes, bytes]]
     content: bytes | None
 
     @property
@@ -78,13 +84,13 @@ class HttpExecutor:
         app = call.definition.run
         assert isinstance(app, HttpApp)
         if not isinstance(call.input, dict):
-            return Failure(error_type="InvalidInput", message="the input is not an object")
+            return Failure(error_type="InvalidInput", message="the input is not an object", retryable=False)
         try:
             request = _filled(app, call)
         except MissingSetting as error:
             return Failure(error_type="MissingSetting", message=str(error))
-        except (MissingVariable, ValueError, httpx2.InvalidURL) as error:
-            return Failure(error_type="InvalidInput", message=safe_text(str(error))[:1000])
+        except (MissingVariable, ValueError, OverflowError, RecursionError, httpx2.InvalidURL) as error:
+            return Failure(error_type="InvalidInput", message=safe_text(str(error))[:1000], retryable=False)
         # An attempt with a deadline is ended by the runner, in its own words.
         seconds = None if call.deadline else self._timeout_seconds
         try:
@@ -99,7 +105,7 @@ class HttpExecutor:
 
     async def _exchange(self, request: Request) -> Outcome:
         url = httpcore2.URL(scheme=request.url.raw_scheme, host=request.url.raw_host, port=request.url.port, target=request.url.raw_path)
-        async with self._pool.stream(request.method, url, headers=_lines(request), content=request.content) as answer:
+        async with self._pool.stream(request.method, url, headers=request.headers, content=request.content) as answer:
             headers = httpx2.Headers(answer.headers)
             if 200 <= answer.status < 300:
                 return Success(content=await _read(answer, headers), media_type=_media_type(headers))
@@ -127,10 +133,11 @@ def _filled(app: HttpApp, call: Call) -> Request:
     }
     if media_type:
         ours["content-type"] = media_type
+    lines = {"host": url.netloc.decode("ascii")} | ours | {name.lower(): value for name, value in headers.items()}
     return Request(
         method=app.method,
         url=url,
-        headers=ours | {name.lower(): value for name, value in headers.items()},
+        headers=[(name.encode("ascii"), value.encode()) for name, value in lines.items()],
         content=content,
     )
 
@@ -141,12 +148,6 @@ def _content(app: HttpApp, values: dict[str, Any]) -> tuple[bytes | None, str | 
     if app.body is not None:
         return render(app.body, values).encode(), "text/plain; charset=utf-8"
     return None, None
-
-
-def _lines(request: Request) -> list[tuple[bytes, bytes]]:
-    host = request.headers.get("host") or request.url.netloc.decode("ascii")
-    lines = {"host": host} | request.headers
-    return [(name.encode("ascii"), value.encode()) for name, value in lines.items()]
 
 
 def _failure_of(error: Exception, request: Request, seconds: float | None) -> Failure:
@@ -161,28 +162,37 @@ def _failure_of(error: Exception, request: Request, seconds: float | None) -> Fa
             kind, said = "HttpUnreachable", str(error) or type(error).__name__
         case _:
             kind, said = "HttpProtocol", str(error)
-    return Failure(error_type=kind, message=safe_text(f"{request.target}: {said}"))
+    # What was refused here, or is too large, is so next time.
+    retryable = kind not in ("AddressRefused", "AnswerTooLarge")
+    return Failure(error_type=kind, message=safe_text(f"{request.target}: {said}")[:_MESSAGE_LENGTH], retryable=retryable)
 
 
 async def _refused(request: Request, answer: httpcore2.Response, headers: httpx2.Headers) -> Failure:
     reason = answer.extensions.get("reason_phrase", b"").decode("ascii", "replace")
-    said = f"{answer.status} {reason}".strip() + f" from {request.target}"
+    said = f"{answer.status} {reason[:100]}".strip() + f" from {request.target}"
     if location := headers.get("location"):
         said += f": it leads to {location[:200]}, and redirects are not followed"
     elif excerpt := await _excerpt(answer, headers):
         said += f": {excerpt}"
-    return Failure(error_type="HttpStatus", message=safe_text(said))
+    return Failure(
+        error_type="HttpStatus",
+        message=safe_text(said)[:_MESSAGE_LENGTH],
+        retryable=is_retryable(answer.status),
+        retry_after_seconds=retry_after_seconds(answer.status, headers.get("retry-after")),
+    )
 
 
 async def _excerpt(answer: httpcore2.Response, headers: httpx2.Headers) -> str:
-    """How a text begins; nothing of what is no plain text."""
+    """How a text begins; nothing of what is no plain text. One that breaks off is shown as far as it came: the status is
+    what counts."""
     if headers.get("content-encoding") or not _media_type(headers).startswith(_READABLE):
         return ""
     body = b""
-    async for part in answer.aiter_stream():
-        body += part
-        if len(body) >= 4 * _EXCERPT_LENGTH:
-            break
+    with suppress(httpcore2.NetworkError, httpcore2.ProtocolError):
+        async for part in answer.aiter_stream():
+            body += part
+            if len(body) >= 4 * _EXCERPT_LENGTH:
+                break
     return body.decode(errors="replace").strip()[:_EXCERPT_LENGTH]
 
 
@@ -193,7 +203,11 @@ async def _read(answer: httpcore2.Response, headers: httpx2.Headers) -> bytes:
         raise httpcore2.RemoteProtocolError(f"the answer is encoded as {encoding[:50]!r}, which was not asked for")
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding == "gzip" else None
     body = bytearray()
+    parts = 0
     async for part in answer.aiter_stream():
+        parts += 1
+        if parts % _PARTS_IN_A_TURN == 0:
+            await asyncio.sleep(0)
         # One small part can inflate a thousandfold, so the bound is set on what comes out.
         body += inflate.decompress(part, _ANSWER_BYTES + 1 - len(body)) if inflate else part
         if len(body) > _ANSWER_BYTES:
