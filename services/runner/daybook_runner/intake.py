@@ -120,13 +120,14 @@ class Intake:
         if running is not None:
             self._attempts.interrupt(running.work, stream, "cancelled")
 
-    async def watch_cancels(self) -> None:
-        """Look in the log every few seconds whether a running task is to be cancelled: NATS may not have said so. A duty."""
+    async def watch_log(self) -> None:
+        """Look in the log every few seconds whether what runs is still to run: NATS may not have said that it is to be
+        cancelled, and nobody says that it counts as lost. A duty."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             if self._running:
                 started = [running.started for running in self._running.values()]
-                for row in await self._log.pool.fetch(_SQL["cancel_requested"], list(self._running), started):
+                for row in await self._log.pool.fetch(_SQL["unwanted"], list(self._running), started):
                     self.cancel(row["stream"])
 
     async def drain(self, grace_seconds: float) -> None:
@@ -154,15 +155,17 @@ class Intake:
         """Claim as many of the tasks rung for as there are free slots; what does not fit stays for the next round."""
         wanted: dict[UUID, None] = {}
         heard: list[tuple[list[UUID], Msg | None]] = []
+        others: set[UUID] = set()
         while self._open and self._waiting and len(wanted) < free:
             tasks, message = self._waiting.pop(0)
             fitting, rest = tasks[: free - len(wanted)], tasks[free - len(wanted) :]
+            # An attempt of ours that counts as lost is still in the way of the next one.
+            others.update(self._running.keys() & fitting)
             wanted.update(dict.fromkeys(task for task in fitting if task not in self._running))
             if rest:
                 self._waiting.insert(0, (rest, message))
             else:
                 heard.append((tasks, message))
-        others: set[UUID] = set()
         if wanted:
             streams = await self._log.load_many(list(wanted))
             claims = [claim for recorded in streams.values() if (claim := self._claimable(recorded, others)) is not None]
@@ -256,7 +259,8 @@ class Intake:
 
 
 async def _answer(message: Msg, *, for_others: bool) -> None:
-    """Take a bell off the queue; one that is (also) for a runner that serves other apps goes round a few times more."""
+    """Take a bell off the queue; one that is (also) for a runner that serves other apps, or for later, goes round a few
+    times more."""
     turn = message.metadata.num_delivered
     if for_others and turn < _MOST_TURNS:
         await message.nak(delay=_TURN_SECONDS * turn)

@@ -99,7 +99,7 @@ class Runner:
         duties.add("intake", intake.run)
         duties.add("bells", intake.bells.run)
         duties.add("asking", intake.ask)
-        duties.add("cancels", intake.watch_cancels)
+        duties.add("log", intake.watch_log)
         return cls(event_log, bus, lease, intake, executors, output, blobs, duties)
 
     def start(self) -> None:
