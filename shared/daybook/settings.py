@@ -9,7 +9,7 @@ import msgspec
 
 _PREFIX: Final = "DAYBOOK_"
 _BLOB_SCHEMES: Final = ("file", "s3", "gs")
-_LARGEST_RESULT_BYTES: Final = 512 * 1024 * 1024
+_LARGEST_RESULT_BYTES: Final = 256 * 1024 * 1024
 """What a field of Postgres, and a driver on both its ends, can take without trouble."""
 
 

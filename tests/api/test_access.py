@@ -35,6 +35,8 @@ ROUTES = {
     ("GET", "/v1/tasks/{task_id}"): Route("read", of_task=True),
     ("GET", "/v1/tasks/{task_id}/result"): Route("read", of_task=True, status=409),
     ("GET", "/v1/tasks/{task_id}/events"): Route("read", of_task=True),
+    ("GET", "/v1/tasks/{task_id}/logs"): Route("read", of_task=True),
+    ("GET", "/v1/tasks/{task_id}/output"): Route("read", of_task=True),
     ("POST", "/v1/tasks/{task_id}/cancel"): Route("submit", of_task=True),
     ("POST", "/v1/tasks/{task_id}/reschedule"): Route("submit", of_task=True, body={"delay": "2h"}),
     ("POST", "/v1/tasks/{task_id}/run-now"): Route("submit", of_task=True),

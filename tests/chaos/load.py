@@ -147,6 +147,9 @@ def order(chance: Random) -> Order:
         body = {"app": "chaos-command", "input": {"seconds": f"{chance.uniform(0.5, 2):.2f}"}}
     elif dice < 0.44:
         body |= {"input": {"seconds": round(chance.uniform(0.5, 2), 3)}, "delivery": "at_most_once"}
+    elif dice < 0.52:
+        # A cancel that meets the claim, or the end.
+        cancel_after = chance.choice((0.0, 0.01, body["input"]["seconds"]))
     body["priority"] = chance.randint(1, 5)
     return Order(body, cancel_after)
 

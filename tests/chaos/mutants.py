@@ -147,5 +147,5 @@ MUTANTS: Final = {
     "no_reaper": Mutant(no_reaper, ("runner_killed",)),
     "constant_msg_id": Mutant(constant_msg_id, ("nothing",)),
     "publish_before_commit": Mutant(publish_before_commit, ("everything_duplicated",)),
-    "blind_retry": Mutant(blind_retry, ("everything_duplicated",)),
+    "blind_retry": Mutant(blind_retry, ("nothing", "everything_duplicated")),
 }

@@ -38,8 +38,8 @@ TOTAL: Final = int(os.environ.get("HOSTILE", "2000"))
 LIMIT_BYTES: Final = 4 * 1024 * 1024
 LINES: Final = {"Content-Type": "application/x-ndjson"}
 TERMINAL: Final = {"success", "error", "cancelled"}
-_SPAWNED: Final = max(TOTAL // 20, 20)
-"""Payloads for each executor that starts a process, which takes a thousand times as long as the rest."""
+_SPAWNED: Final = TOTAL // 20 if TOTAL >= 10_000 else max(TOTAL // 50, 20)
+"""Payloads for each executor that starts a process, which takes a hundred times as long as the rest."""
 
 GUESTS_GIVE: Final = (
     *('{"value": 1}', '{"value": "ü"}', '"text"', "null", '{"value": 1, "value": 2}', "[" * 64 + "]" * 64),

@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -12,6 +13,7 @@ from tests.shared.bucket import Bucket, serving_bucket
 
 from daybook import App, blobs
 from daybook.blobs import BlobDamaged, BlobsUnavailable, open_blobs
+from daybook.log import connections
 from daybook.log.postgres import Log
 from daybook.settings import Settings, SettingsError, load
 from daybook.testing.proxy import Proxy
@@ -219,3 +221,19 @@ async def test_an_api_without_its_folder_does_not_start(database_url: str, nats_
     with pytest.raises(SettingsError):
         async with serving_api(Settings(database_url=database_url, nats_url=nats_url, blobs=f"file://{tmp_path}/file/x")):
             pass
+
+
+async def test_a_large_blob_may_take_longer_to_arrive_than_other_commands(url_as: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its attempt would try for ever to store it."""
+    monkeypatch.setattr(connections, "COMMAND_TIMEOUT_SECONDS", 0.4)
+    url = url_as("daybook_api")
+    place = urlsplit(url)
+    assert place.hostname is not None
+    assert place.port is not None
+    async with Proxy(place.hostname, place.port) as proxy:
+        slow = await Log.open(url.replace(f":{place.port}/", f":{proxy.port}/"), "api", pool_size=1, writers=1)
+        proxy.delay(0.02)  # for each 64 KiB
+        await slow.put_blob(DIGEST, b"x" * 3 * 1024 * 1024)
+        proxy.heal()
+        assert await slow.get_blob(DIGEST) == b"x" * 3 * 1024 * 1024
+        await slow.close()

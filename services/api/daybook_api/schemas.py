@@ -144,6 +144,8 @@ class Links(Struct, frozen=True, kw_only=True):
 
     self: str
     events: str
+    logs: str
+    output: str
     result: str
     cancel: str
     reschedule: str

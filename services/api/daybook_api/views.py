@@ -134,6 +134,8 @@ def _links(path: str) -> Links:
     return Links(
         self=path,
         events=f"{path}/events",
+        logs=f"{path}/logs",
+        output=f"{path}/output",
         result=f"{path}/result",
         cancel=f"{path}/cancel",
         reschedule=f"{path}/reschedule",

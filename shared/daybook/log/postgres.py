@@ -102,7 +102,8 @@ class Log:
         # What takes longer than any statement may would otherwise be tried again for ever.
         seconds = COMMAND_TIMEOUT_SECONDS + len(content) / _SLOWEST_BYTES_PER_SECOND
         async with self.pool.acquire() as connection, connection.transaction():
-            await connection.execute(f"SET LOCAL statement_timeout = '{seconds:.0f}s'")
+            # Until a long message is written and sent, its transaction counts as idle.
+            await connection.execute(f"SET LOCAL statement_timeout = '{seconds:.0f}s'; SET LOCAL idle_in_transaction_session_timeout = '{seconds:.0f}s'")
             await connection.execute(_SQL["put_blob"], digest, content, timeout=seconds)
 
     async def get_blob(self, digest: str, size_bytes: int = _USUAL_BLOB_BYTES) -> bytes | None:
