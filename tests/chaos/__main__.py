@@ -16,6 +16,7 @@ Kills only what it started, by its number.
 
 import argparse
 import asyncio
+import signal
 import sys
 
 from tests.chaos.faults import FAULTS
@@ -38,6 +39,7 @@ def main() -> int:
     only = tuple(name for name in given.only.split(",") if name)
     print(f"seed {seed}", flush=True)
     plan = Plan(seed=seed, long=given.long, mutant=given.mutant, only=only, per_second=given.rate, repeat=given.repeat)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end, however it is asked for
     told = asyncio.run(run(plan))
     print(f"{summary(told)}\nsee {plan.folder}")
     if given.mutant:

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from daybook import clock
-from daybook.blobs import Blobs
+from daybook.blobs import BlobDamaged, Blobs
 from daybook.context import Context
 from daybook.domain.commands import AnyCommand, ConfirmCancel, Fail, Release, Succeed
 from daybook.domain.events import TaskEvent
@@ -91,9 +91,15 @@ class Attempts:
 
     async def _execute(self, attempt: Attempt, emit: Any) -> Outcome:
         task = attempt.task
-        content = await self._input(attempt)
-        if content is None:
-            return Failure(error_type="InputErased", message="the input was erased before the task ran")
+        try:
+            content = await self._input(attempt)
+            if content is None:
+                return Failure(error_type="InputErased", message="the input was erased before the task ran", retryable=False)
+            value = msgspec.json.decode(content)
+        except BlobDamaged as error:
+            return Failure(error_type="InputDamaged", message=str(error), retryable=False)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return Failure(error_type="InvalidInput", message=str(error), retryable=False)
         seconds, overtime = _limit(task)
         context = Context(
             task_id=attempt.task_id,
@@ -106,7 +112,7 @@ class Attempts:
             task_id=attempt.task_id,
             attempt=task.attempt,
             definition=attempt.definition,
-            input=msgspec.json.decode(content),
+            input=value,
             deadline=context.deadline,
         )
         self._executing[attempt.stream] = context
@@ -135,6 +141,8 @@ class Attempts:
                 return await self._blobs.get(content.digest, content.size_bytes)
             except (LogUnavailable, *LOST) as error:
                 log.warning("input.delayed", task=attempt.task_id, error=type(error).__name__)
+                if attempt.stream in self._stopping:
+                    raise asyncio.CancelledError from None
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
         return attempt.input
