@@ -93,11 +93,9 @@ async def running_runner(settings: Settings, *apps: App, queues: tuple[str, ...]
         definitions.update(app.definitions)
     runner = await Runner.open(settings, definitions, queues=queues, slots=slots)
     runner.start()
-    lease = asyncio.create_task(runner.lease.keep())
     try:
         yield runner
     finally:
-        lease.cancel()
         await runner.stop()
 
 

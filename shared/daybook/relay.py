@@ -4,10 +4,10 @@ At least once, in the order of each stream. Each fact is a CloudEvent in binary 
 CloudEvents 1.0): its attributes are headers, its body is the event's `data` as the log keeps it. `Nats-Msg-Id` is the
 event's id, so what is told twice within half a minute is stored once.
 
-A page travels with one acknowledgement: all its messages but the last go out without asking, and the last one's
-sequence number tells whether all arrived. So that nothing overtakes what was lost, a fact whose predecessor is in the
-same page names the sequence number that the stream must have reached before it. If the count is off, or not known yet,
-the page is sent one by one, each after the one before was acknowledged.
+A page travels with one acknowledgement: all its messages but the last go out without asking. Each but the first names
+the one before it, and is stored only right behind that one. So nothing overtakes what was lost, and when the last was
+stored all were. If it was not, or was there already, the page is sent one by one, each after the one before was
+acknowledged.
 """
 
 from collections import OrderedDict
@@ -29,7 +29,7 @@ from .log.postgres import Log
 
 _ADDRESSES: Final = 50_000
 _HEADERS_BYTES: Final = 4096
-_WRONG_LAST_SEQUENCE: Final = 10071
+_WRONG_LAST_MESSAGE: Final = 10070
 _SOURCE: Final = "/daybook"
 
 
@@ -58,14 +58,13 @@ class Relay:
         self._bus = bus
         self._pages = Pages(bus)
         self._addresses: OrderedDict[UUID, _Address] = OrderedDict()
-        self._last_sequence = -1
 
     def concerns(self, event: Event) -> bool:
         """Everything is told."""
         return True
 
     async def begin(self, connection: Connection) -> None:
-        self._last_sequence = -1
+        """Nothing is remembered but addresses, which never change."""
 
     async def apply(self, connection: Connection, events: list[Recorded]) -> bool:
         """Publish these events. Raises when NATS does not answer; the page is then told again."""
@@ -73,7 +72,7 @@ class Relay:
             return False
         await self._learn_addresses(events)
         try:
-            if self._last_sequence < 0 or not await self._tell_page(events):
+            if not await self._tell_page(events):
                 await self._tell_one_by_one(events)
         except (NotFoundError, NoStreamResponseError):
             await self._bus.heal()
@@ -81,30 +80,24 @@ class Relay:
         return True
 
     async def _tell_page(self, events: list[Recorded]) -> bool:
-        """Whether all of them have arrived; if not, some may have, in order."""
+        """Whether all of them were stored now; if not, some may have been, in order."""
         largest = (await self._bus.connected()).max_payload
-        messages = []
-        seen: set[UUID] = set()
-        for number, recorded in enumerate(events, self._last_sequence):
-            message = self._message(recorded, largest)
-            if recorded.stream in seen:
-                message = message._replace(headers=f"{message.headers}Nats-Expected-Last-Sequence: {number}\r\n")
-            seen.add(recorded.stream)
-            messages.append(message)
+        messages = [self._message(recorded, largest) for recorded in events]
+        chained = [
+            message._replace(headers=f"{message.headers}Nats-Expected-Last-Msg-Id: {ids.spell('evt', before.id)}\r\n")
+            for before, message in zip(events, messages[1:], strict=False)
+        ]
         try:
-            reached = await self._pages.publish(messages)
+            return await self._pages.publish([messages[0], *chained])
         except BadRequestError as error:
-            if error.err_code != _WRONG_LAST_SEQUENCE:
+            if error.err_code != _WRONG_LAST_MESSAGE:
                 raise
             return False
-        expected = self._last_sequence + len(messages)
-        self._last_sequence = reached
-        return reached == expected
 
     async def _tell_one_by_one(self, events: list[Recorded]) -> None:
         largest = (await self._bus.connected()).max_payload
         for recorded in events:
-            self._last_sequence = await self._pages.publish([self._message(recorded, largest)])
+            await self._pages.publish([self._message(recorded, largest)])
 
     def _message(self, recorded: Recorded, largest_bytes: int) -> Message:
         address = self._addresses.get(recorded.stream) or _other_address(recorded)

@@ -230,3 +230,15 @@ async def test_a_wish_to_cancel_is_told_by_its_name(relaying: Relaying, js: JetS
     await grow(relaying.log, task, 2, TaskCancelRequested(actor="user:ann"))
     await relaying.tell()
     assert [fact.subject.rpartition(".")[2] for fact in await told(js) if fact.subject] == ["queued", "cancel_requested"]
+
+
+async def test_messages_of_others_on_the_stream_cost_no_fact(relaying: Relaying, js: JetStreamContext) -> None:
+    """Another relay, or a fact told again long after, and the stream holds more than this relay has told."""
+    await submit(relaying.log)
+    await relaying.tell()
+    await js.publish("daybook.default.ann.fact.foreign.tsk_1.queued", b"{}")
+    task = await submit(relaying.log)
+    await grow(relaying.log, task, 2, TaskRescheduled(run_at=NOON))
+    other = await submit(relaying.log)
+    await relaying.tell()
+    assert (versions(await told(js), task), versions(await told(js), other)) == ([1, 2], [1])

@@ -180,8 +180,9 @@ class Intake:
         queued, or not for this runner. One that is for others is noted there."""
         try:
             task = fold(events_of(recorded))
-        except StreamUnreadable as error:
-            log.warning("task.unreadable", detail=str(error))
+        except (StreamUnreadable, ValueError) as error:
+            # Whatever is wrong with one stream, the others are not to wait for it.
+            log.warning("task.unreadable", task=str(recorded[0].stream), detail=str(error))
             return None
         if task is None or recorded[0].namespace != self._namespace:
             return None

@@ -43,14 +43,12 @@ def serve(sources: list[str], queues: list[str], slots: int) -> int:
         runner.start()
         settle_memory()
         ended = asyncio.create_task(until_signal())
-        lease = asyncio.create_task(runner.lease.keep())
-        await asyncio.wait((ended, lease), return_when=asyncio.FIRST_COMPLETED)
-        lost = lease.exception() if lease.done() else None
+        await asyncio.wait((ended, runner.keeping), return_when=asyncio.FIRST_COMPLETED)
+        lost = runner.keeping.exception() if runner.keeping.done() else None
         if lost is not None:
             # Whatever runs here may run elsewhere by now: end at once, whatever it does, and let the supervisor start a new runner.
             log.error("lease.lost", runner=runner.lease.runner, error=f"{type(lost).__name__}: {lost}")
             _leave(1)
-        lease.cancel()
         await runner.stop()
         return 0
 

@@ -1,5 +1,6 @@
 """Puts a runner together from its parts."""
 
+import asyncio
 import os
 import socket
 from functools import partial
@@ -37,10 +38,23 @@ log = structlog.get_logger()
 class Runner:
     """A runner process: `start` it, wait for `lost`, `stop` it."""
 
-    def __init__(self, event_log: Log, bus: Bus, lease: Lease, intake: Intake, executors: Executors, output: Output, blobs: Blobs, duties: Duties) -> None:
+    def __init__(
+        self,
+        event_log: Log,
+        bus: Bus,
+        lease: Lease,
+        keeping: "asyncio.Task[None]",
+        intake: Intake,
+        executors: Executors,
+        output: Output,
+        blobs: Blobs,
+        duties: Duties,
+    ) -> None:
         self.log = event_log
         self.bus = bus
         self.lease = lease
+        self.keeping = keeping
+        """Ends, with `LeaseLost`, when the lease is lost."""
         self.intake = intake
         self._executors = executors
         self._output = output
@@ -64,6 +78,8 @@ class Runner:
             slots=slots,
             host=f"{socket.gethostname()}:{os.getpid()}",
         )
+        # From the first moment on: what follows may take longer than a lease lasts.
+        keeping = asyncio.create_task(lease.keep())
         await event_log.open_writer()
         for definition in definitions.values():
             await _publish(event_log, definition, settings.namespace, lease.runner)
@@ -100,7 +116,7 @@ class Runner:
         duties.add("bells", intake.bells.run)
         duties.add("asking", intake.ask)
         duties.add("log", intake.watch_log)
-        return cls(event_log, bus, lease, intake, executors, output, blobs, duties)
+        return cls(event_log, bus, lease, keeping, intake, executors, output, blobs, duties)
 
     def start(self) -> None:
         """Start the duties."""
@@ -115,6 +131,7 @@ class Runner:
         await self._duties.stop()
         await self._executors.aclose()
         self._loop_watch.stop()
+        self.keeping.cancel()
         await self.lease.end()
         await self.bus.close()
         await self._blobs.close()

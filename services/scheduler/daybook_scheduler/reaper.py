@@ -121,7 +121,7 @@ class Reaper:
         try:
             # A refusal is an answer: it has ended, or runs elsewhere, and the log will tell.
             await handle(self._log, stream, command, clock.now(), permits=lambda *_: None)
-        except StreamUnreadable as error:
+        except (StreamUnreadable, ValueError) as error:
             log.error("task.unreadable", task=str(stream), detail=str(error))
         if self._running.get(stream) == attempt:
             del self._running[stream]

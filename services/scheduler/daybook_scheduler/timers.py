@@ -83,7 +83,7 @@ class Timers:
         """Append what this moment means for the task; None when it means nothing any more."""
         try:
             task = fold(events_of(recorded))
-        except StreamUnreadable as error:
+        except (StreamUnreadable, ValueError) as error:
             log.error("task.unreadable", task=str(stream), detail=str(error))
             return None
         command = None if task is None else _command(task, ids.spell("tsk", stream), now)

@@ -32,7 +32,7 @@ class Message(NamedTuple):
 
 
 class _Acknowledgement(msgspec.Struct, frozen=True):
-    seq: int = 0
+    duplicate: bool = False
     error: dict[str, Any] | None = None
 
 
@@ -60,9 +60,9 @@ class Pages:
         self._inbox = ""
         self._asked = 0
 
-    async def publish(self, messages: Sequence[Message]) -> int:
-        """Send these messages and return the stream's sequence number of the last of them, as soon as it is stored.
-        Raises what JetStream says against it, `NoStreamResponseError`, and `TimeoutError` of the client."""
+    async def publish(self, messages: Sequence[Message]) -> bool:
+        """Send these messages; true when the last of them was stored now, false when it was there already. Raises what
+        JetStream says against it, `NoStreamResponseError`, and `TimeoutError` of the client."""
         client = await self._bus.connected()
         if client is not self._client or self._answers is None:
             self._client, self._inbox = client, client.new_inbox()
@@ -79,7 +79,7 @@ class Pages:
         acknowledgement = _ACKNOWLEDGEMENT.decode(answer.data)
         if acknowledgement.error is not None:
             APIError.from_error(acknowledgement.error)
-        return acknowledgement.seq
+        return not acknowledgement.duplicate
 
 
 def _frame(message: Message, reply: str) -> bytes:
