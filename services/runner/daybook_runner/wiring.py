@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 class Runner:
-    """A runner process: `start` it, wait for `lost`, `stop` it."""
+    """A runner process: `start` it, wait for the end of `keeping`, `stop` it."""
 
     def __init__(
         self,
