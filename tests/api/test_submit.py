@@ -39,6 +39,7 @@ async def test_who_prefers_to_wait_gets_the_finished_task(client: httpx2.AsyncCl
     task = answer.json()
     assert (task["status"], task["attempt"]) == ("success", 1)
     assert [attempt["outcome"] for attempt in task["attempts"]] == ["success"]
+    assert task == (await client.get(task["links"]["self"])).json()
     assert task["result"] == {"media_type": "application/json", "size_bytes": len('[1,"ä"]'.encode()), "href": f"/v1/tasks/{task['id']}/result"}
 
 

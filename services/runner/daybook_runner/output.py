@@ -27,7 +27,8 @@ _BOUND: Final = 20_000
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _SEND_SECONDS: Final = 1.0
 _FLUSH_SECONDS: Final = 30
-_TURNS: Final = 10
+_TURNS: Final = 500
+_QUICK_TURNS: Final = 10
 _KEEP_SECONDS: Final = 3.0
 _NOTE_SECONDS: Final = 1.0
 
@@ -84,9 +85,9 @@ class Output:
         await self._empty.wait()
         connection = await self._bus.connected()
         # The client puts its ping before what it has yet to write, which it writes in one of the next turns of the loop.
-        for _ in range(_TURNS):
+        for turn in range(_TURNS):
             if connection.pending_data_size:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0 if turn < _QUICK_TURNS else 0.001)
         try:
             # Sent is not there yet: the end is told on another connection, which may be quicker.
             await connection.flush(timeout=_FLUSH_SECONDS)

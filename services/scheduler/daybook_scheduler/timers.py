@@ -68,8 +68,10 @@ class Timers:
             if not rows:
                 return 0
             streams: list[UUID] = [row["id"] for row in rows]
+            # The clock goes on from row to row: by the first one's time the last would not be due yet.
+            now = max(row["now"] for row in rows)
             tasks = await self._log.load_many(streams)
-            appends = [append for stream, recorded in tasks.items() if (append := self._fired(stream, recorded, rows[0]["now"])) is not None]
+            appends = [append for stream, recorded in tasks.items() if (append := self._fired(stream, recorded, now)) is not None]
             outcomes = await asyncio.gather(*appends, return_exceptions=True)
             for outcome in outcomes:
                 # A conflict is an answer: the task went on without its timer.

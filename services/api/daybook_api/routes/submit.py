@@ -12,9 +12,12 @@ from litestar.params import FromPath
 from daybook import clock, ids
 from daybook.access import Principal
 from daybook.blobs import BlobsUnavailable
-from daybook.domain.events import TaskEvent
+from daybook.domain.events import TaskEvent, TaskSucceeded
 from daybook.domain.status import TERMINAL, status_after
+from daybook.domain.task import fold
 from daybook.log.connections import LOST
+from daybook.log.envelope import Recorded
+from daybook.log.postgres import events_of
 
 from .. import bodies
 from ..gateway import Found, Gateway, answer, written
@@ -124,6 +127,7 @@ async def _accept_and_wait(gateway: Gateway, prepared: Prepared | Accepted, who:
     with gateway.hub.watch(prepared.stream) as watch:
         accepted = await gateway.submission.accept(prepared)
         finished = accepted.task.status in TERMINAL
+        told: list[Recorded] = []
         while not finished and (remaining := deadline - loop.time()) > 0:
             try:
                 recorded = await watch.next(remaining)
@@ -131,11 +135,23 @@ async def _accept_and_wait(gateway: Gateway, prepared: Prepared | Accepted, who:
                 break
             if recorded is None:
                 break
+            told.append(recorded)
             finished = isinstance(recorded.event, TaskEvent) and status_after(recorded.event) in TERMINAL
     if not finished:
         return _accepted(accepted, applied)
-    found = await gateway.find(ids.spell("tsk", prepared.stream), who)
+    found = _seen_whole(prepared, told) or await gateway.find(ids.spell("tsk", prepared.stream), who)
     return answer(await gateway.view(found), headers=_headers(accepted, found.task.version) | applied)
+
+
+def _seen_whole(prepared: Prepared | Accepted, told: list[Recorded]) -> Found | None:
+    """A task that succeeded while it was watched from its first event on: nothing of it is left to be read."""
+    if not isinstance(prepared, Prepared) or not told or not isinstance(told[-1].event, TaskSucceeded):
+        return None
+    if [each.version for each in told] != list(range(1, len(told) + 1)):
+        return None
+    told[0] = msgspec.structs.replace(told[0], payload=prepared.sealed.payload)  # of which the watch knows nothing
+    task = fold(events_of(told))
+    return None if task is None else Found(prepared.stream, told, task)
 
 
 def _accepted(accepted: Accepted, more: dict[str, str] | None = None) -> Response[bytes]:
