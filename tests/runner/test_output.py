@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -82,6 +83,10 @@ async def heard_of(server: EmbeddedNats, voice: Voice) -> list[int]:
         await connection.close()
 
 
+async def _are_stored(server: EmbeddedNats, voice: Voice, count: int) -> bool:
+    return len(await heard_of(server, voice)) == count
+
+
 async def numbers(server: EmbeddedNats, count: int) -> list[int]:
     """The numbers of the messages, once there are so many."""
 
@@ -153,8 +158,8 @@ async def test_when_it_has_been_sent_nats_has_it(output: Output, nats_server: Em
         for _ in range(50):
             voice.emit("chunk", {"text": "x" * 1_000})
         await output.sent()
-        # Asked on another connection, as whoever is told of the end is.
-        assert len(await heard_of(nats_server, voice)) == 50
+        # Asked on another connection, as whoever is told of the end is. The server has the words, and may be a moment from storing the last of them.
+        await eventually(partial(_are_stored, nats_server, voice, 50), 2)
 
 
 async def test_while_nats_is_away_it_remembers_the_latest_and_waits_for_nobody(bus: Bus, nats_server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch) -> None:
