@@ -23,7 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: str = "info"
     lease_ttl_seconds: float = 15.0
     lease_renew_seconds: float = 0.0
-    slots: int = 64
+    slots: int = 128
     output_limit: int = 8 * 1024 * 1024
     queues: str = "default"
     http_allow: str = ""
