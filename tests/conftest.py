@@ -6,12 +6,14 @@ nats-server, so a test that needs them to itself asks for `nats_server`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,7 +31,26 @@ ROLES = ("daybook_api", "daybook_scheduler", "daybook_runner", "daybook_projecto
 ROLE_PASSWORDS = {role: f"{role}-in-tests" for role in ROLES}
 _ROOM_BYTES = 4 * 1024**3
 
+_HANGS_SECONDS = 110
+
 _numbers = itertools.count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Where a test hangs, pytest tells the stacks of all threads, which for asyncio is the selector. This tells those of its tasks, just before."""
+
+    def tell(*_: object) -> None:
+        with contextlib.suppress(RuntimeError), item.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            for task in asyncio.all_tasks():
+                task.print_stack()
+
+    signal.signal(signal.SIGALRM, tell)
+    signal.alarm(_HANGS_SECONDS)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
 
 
 @pytest.fixture(scope="session")

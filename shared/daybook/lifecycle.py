@@ -16,6 +16,7 @@ import structlog
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _HEALTHY_SECONDS: Final = 30.0
+_CANCEL_AGAIN_SECONDS: Final = 2.0
 
 log = structlog.get_logger()
 
@@ -38,11 +39,16 @@ class Duties:
         self._tasks = [asyncio.create_task(self._keep_running(name, duty), name=name) for name, duty in self._duties]
 
     async def stop(self) -> None:
-        """Cancel them all and wait until they are gone."""
+        """Cancel them all and wait until they are gone. A cancellation can be lost on its way (`asyncio.wait_for` drops it,
+        up to Python 3.11, when what it waits for comes at the same moment), so who is still there is told again."""
         self._stopping = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        left = set(self._tasks)
+        while left:
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_SECONDS)
+            if left:
+                log.warning("duty.goes_on", duties=sorted(task.get_name() for task in left))
         self._tasks = []
 
     async def _keep_running(self, name: str, duty: Callable[[], Awaitable[None]]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from signal import SIGCONT, SIGSTOP
 
 from tests.e2e.checks import all_end, read_model_is_fold, sound_tasks
 from tests.e2e.house import ApiService, House, Service, furnished, start
 
 from daybook.domain.status import Status
+from daybook.log.connections import connect
 from daybook.testing import eventually
 
 
@@ -17,9 +17,10 @@ async def outcomes(api: ApiService, task_id: str) -> list[str]:
     return [attempt["outcome"] for attempt in (await api.task(task_id))["attempts"]]
 
 
-async def two_runners(house: House) -> tuple[ApiService, Service, Service, str]:
+async def two_runners(house: House, *, slots: int = 16) -> tuple[ApiService, Service, Service, str]:
     """A task that is held by the first of two runners; the second starts when it is."""
-    api, first, second = house.add_api(), house.add_runner(DAYBOOK_LEASE_TTL_SECONDS="2"), house.add_runner(DAYBOOK_LEASE_TTL_SECONDS="2")
+    api = house.add_api()
+    first, second = [house.add_runner(slots=slots, DAYBOOK_LEASE_TTL_SECONDS="2") for _ in range(2)]
     await start(api, house.add_scheduler(), first)
     task_id = await api.accepted("fault.hold")
     assert await house.gate.knock() == task_id
@@ -52,13 +53,23 @@ async def test_a_frozen_runner_comes_back_and_records_nothing(house: House) -> N
 
 
 async def test_a_short_freeze_loses_nothing(house: House) -> None:
-    api, first, _, task_id = await two_runners(house)
+    """Frozen for half a lease, while another runner is killed: who finds that one lost has looked at the frozen one too."""
+    api, first, second, task_id = await two_runners(house, slots=1)
+    other = await api.accepted("fault.hold")
+    assert await house.gate.knock() == other
+    frozen = (await api.task(task_id))["attempts"][0]["runner"]
     first.signal(SIGSTOP)
-    await asyncio.sleep(1.0)  # half of the lease: this is the fault, not a wait for something
+    await second.kill()
+    connection = await connect(house.database_url, None)
+    try:
+        await eventually(lambda: connection.fetchval("SELECT until - clock_timestamp() < ttl / 2 FROM daybook.runner WHERE id = $1", frozen))
+    finally:
+        await connection.close()
     first.signal(SIGCONT)
-    await asyncio.sleep(2.0)  # by now it would have been lost
+    assert (await api.reaches(other, "queued"))["losses"] == 1
     house.gate.open(task_id)
     assert (await api.reaches(task_id, "success"))["attempt"] == 1
+    assert await house.gate.knock() == other
     assert house.ledger()[task_id] == 1
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from daybook.context import Context
 from daybook.manifest import Definition
+from daybook_runner.executors import Call, Executors, Failure, Outcome
 from daybook_runner.loading import load
 
 if TYPE_CHECKING:
@@ -81,3 +83,17 @@ def chat_app(folder: Path, **changes: Any) -> Definition:
     }
     (folder / "say.json").write_bytes(msgspec.json.encode(keys))
     return load([str(folder / "say.json")])["say"]
+
+
+async def run(executors: Executors, definition: Definition, context: Context | None = None) -> Outcome:
+    """One attempt of the app `say`."""
+    given = {"text": "{{language}} hello", "language": "Welsh"}
+    call = Call(task_id="tsk_7", attempt=1, definition=definition, input=given)
+    return await executors.execute(call, context or Context.for_test())
+
+
+async def failing(executors: Executors, definition: Definition) -> Failure:
+    """The same, of which no good is expected."""
+    outcome = await run(executors, definition)
+    assert isinstance(outcome, Failure), outcome
+    return outcome

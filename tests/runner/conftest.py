@@ -1,11 +1,18 @@
-"""A small HTTP server on a real socket, whose answers a test writes out as they go over the wire, malformed ones too."""
+"""Fixtures of the runner's tests: its executors, and a small HTTP server on a real socket, whose answers a test writes out as
+they go over the wire, malformed ones too."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
+import pytest
 import pytest_asyncio
+from tests.runner.chat_endpoint import chat_app
+
+from daybook.manifest import Definition
+from daybook_runner.executors import Executors
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +89,13 @@ async def _read(reader: asyncio.StreamReader) -> Received:
     return Received(method=method, target=target, headers=headers, body=body)
 
 
+@pytest_asyncio.fixture(scope="session")
+async def executors() -> AsyncIterator[Executors]:
+    """A runner's executors, as they are unless it was told otherwise."""
+    async with Executors() as made:
+        yield made
+
+
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[LocalServer]:
     """A server on a free port of this machine."""
@@ -91,3 +105,11 @@ async def server() -> AsyncIterator[LocalServer]:
     yield local
     listening.close()
     await listening.wait_closed()
+
+
+@pytest.fixture
+def say(server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Definition:
+    """The chat app `say`, whose endpoint is the server."""
+    monkeypatch.setenv("TEST_CHAT_URL", server.url + "/v1")
+    monkeypatch.setenv("TEST_CHAT_KEY", "sk-very-secret")
+    return chat_app(tmp_path)

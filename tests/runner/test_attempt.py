@@ -52,28 +52,17 @@ def error_of(recorded: list[Recorded]) -> dict[str, str]:
     return error
 
 
-async def test_a_result_waits_for_the_database(workshop: Workshop) -> None:
+@pytest.mark.parametrize(("patience_seconds", "attempts"), [(None, 1), (0.1, 8)], ids=["short", "longer than an append waits"])
+async def test_a_result_outlives_an_outage(workshop: Workshop, monkeypatch: pytest.MonkeyPatch, patience_seconds: float | None, attempts: int) -> None:
+    if patience_seconds is not None:
+        monkeypatch.setattr(writer, "PATIENCE_SECONDS", patience_seconds)
     async with workshop.runner() as runner:
         task = await workshop.accept()
         await workshop.bench.holds(task)
         tried = workshop.proxy.accepted
         workshop.proxy.refuse()
         workshop.bench.let_go(task)
-        await eventually(lambda: workshop.proxy.accepted > tried + 1)
-        assert len(runner.intake._running) == 1
-        workshop.proxy.heal()
-        assert result_of(await workshop.becomes(task, "submitted", "started", "succeeded")) == "worked"
-
-
-async def test_a_result_outlives_an_outage_longer_than_an_append_waits(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.1)
-    async with workshop.runner() as runner:
-        task = await workshop.accept()
-        await workshop.bench.holds(task)
-        tried = workshop.proxy.accepted
-        workshop.proxy.refuse()
-        workshop.bench.let_go(task)
-        await eventually(lambda: workshop.proxy.accepted > tried + 8)
+        await eventually(lambda: workshop.proxy.accepted > tried + attempts)
         assert len(runner.intake._running) == 1
         workshop.proxy.heal()
         assert result_of(await workshop.becomes(task, "submitted", "started", "succeeded")) == "worked"

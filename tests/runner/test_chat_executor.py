@@ -9,46 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-import pytest_asyncio
-from tests.runner.chat_endpoint import HEAD, USAGE, WHOLE, calling, chat_app, delta, piece, rounds
+from tests.runner.chat_endpoint import HEAD, USAGE, WHOLE, calling, chat_app, delta, piece, rounds, run
 
 from daybook.context import Context
 from daybook.manifest import Definition
-from daybook_runner.executors import Call, Executors, Failure, Outcome, Success
+from daybook_runner.executors import Executors, Failure, Success
 
 if TYPE_CHECKING:
     from tests.runner.conftest import LocalServer, Received
 
 
-@pytest_asyncio.fixture(scope="session")
-async def executors() -> AsyncIterator[Executors]:
-    async with Executors() as made:
-        yield made
-
-
-@pytest.fixture
-def app(server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Definition:
-    monkeypatch.setenv("TEST_CHAT_URL", server.url + "/v1")
-    monkeypatch.setenv("TEST_CHAT_KEY", "sk-very-secret")
-    return chat_app(tmp_path)
-
-
-async def run(executors: Executors, definition: Definition, context: Context | None = None) -> Outcome:
-    given = {"text": "{{language}} hello", "language": "Welsh"}
-    call = Call(task_id="tsk_7", attempt=1, definition=definition, input=given)
-    return await executors.execute(call, context or Context.for_test())
-
-
-async def failing(executors: Executors, definition: Definition) -> Failure:
-    outcome = await run(executors, definition)
-    assert isinstance(outcome, Failure), outcome
-    return outcome
-
-
-async def test_the_answer_is_told_piece_by_piece_and_returned_whole(executors: Executors, server: LocalServer, app: Definition) -> None:
+async def test_the_answer_is_told_piece_by_piece_and_returned_whole(executors: Executors, server: LocalServer, say: Definition) -> None:
     server.answer = server.streaming(*WHOLE)
     context = Context.for_test()
-    outcome = await run(executors, app, context)
+    outcome = await run(executors, say, context)
     assert isinstance(outcome, Success), outcome
     assert msgspec.json.decode(outcome.content) == {
         "text": "Hello",
@@ -63,9 +37,9 @@ async def test_the_answer_is_told_piece_by_piece_and_returned_whole(executors: E
     ]
 
 
-async def test_what_is_asked(executors: Executors, server: LocalServer, app: Definition) -> None:
+async def test_what_is_asked(executors: Executors, server: LocalServer, say: Definition) -> None:
     server.answer = server.streaming(*WHOLE)
-    await run(executors, app)
+    await run(executors, say)
     request = server.requests[0]
     assert (request.method, request.target) == ("POST", "/v1/chat/completions")
     assert request.headers["authorization"] == "Bearer sk-very-secret"
@@ -81,7 +55,7 @@ async def test_what_is_asked(executors: Executors, server: LocalServer, app: Def
     }
 
 
-async def test_what_may_be_asked_besides(executors: Executors, server: LocalServer, app: Definition, tmp_path: Path) -> None:
+async def test_what_may_be_asked_besides(executors: Executors, server: LocalServer, say: Definition, tmp_path: Path) -> None:
     server.answer = server.streaming(*WHOLE)
     schema = {"type": "object", "properties": {"text": {}}}
     given = {"system": "", "temperature": 0.0, "max_tokens": 5, "include_usage": False, "input_schema": schema}
@@ -92,16 +66,16 @@ async def test_what_may_be_asked_besides(executors: Executors, server: LocalServ
     assert "stream_options" not in body
 
 
-async def test_ids_for_openai_do_not_go_to_another_provider(server: LocalServer, app: Definition, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ids_for_openai_do_not_go_to_another_provider(server: LocalServer, say: Definition, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
     server.answer = server.streaming(*WHOLE)
     async with Executors() as fresh:
-        await run(fresh, app)
+        await run(fresh, say)
     assert not {"openai-organization", "openai-project"} & server.requests[0].headers.keys()
 
 
-async def test_a_piece_is_told_before_the_next_one_is_sent(executors: Executors, server: LocalServer, app: Definition) -> None:
+async def test_a_piece_is_told_before_the_next_one_is_sent(executors: Executors, server: LocalServer, say: Definition) -> None:
     heard = asyncio.Event()
 
     async def answer(request: Received) -> AsyncIterator[bytes]:
@@ -113,10 +87,10 @@ async def test_a_piece_is_told_before_the_next_one_is_sent(executors: Executors,
     server.answer = answer
     context = Context(task_id="tsk_7", attempt=1, emit=lambda kind, fields: heard.set())
     async with asyncio.timeout(5):
-        assert isinstance(await run(executors, app, context), Success)
+        assert isinstance(await run(executors, say, context), Success)
 
 
-async def test_a_cancel_closes_the_stream(executors: Executors, server: LocalServer, app: Definition) -> None:
+async def test_a_cancel_closes_the_stream(executors: Executors, server: LocalServer, say: Definition) -> None:
     heard = asyncio.Event()
 
     async def answer(request: Received) -> AsyncIterator[bytes]:
@@ -132,7 +106,7 @@ async def test_a_cancel_closes_the_stream(executors: Executors, server: LocalSer
 
     server.answer = answer
     context = Context(task_id="tsk_7", attempt=1, emit=hear)
-    running = asyncio.create_task(run(executors, app, context))
+    running = asyncio.create_task(run(executors, say, context))
     await heard.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -143,7 +117,7 @@ async def test_a_cancel_closes_the_stream(executors: Executors, server: LocalSer
     assert said[-1] == ("action", {"name": "usage", **USAGE, "rounds": 1, "complete": True})
 
 
-async def test_a_cancel_says_that_an_answer_was_not_counted(executors: Executors, server: LocalServer, app: Definition) -> None:
+async def test_a_cancel_says_that_an_answer_was_not_counted(executors: Executors, server: LocalServer, say: Definition) -> None:
     heard = asyncio.Event()
 
     async def answer(request: Received) -> AsyncIterator[bytes]:
@@ -157,7 +131,7 @@ async def test_a_cancel_says_that_an_answer_was_not_counted(executors: Executors
         said.append(fields)
         heard.set()
 
-    running = asyncio.create_task(run(executors, app, Context(task_id="tsk_7", attempt=1, emit=hear)))
+    running = asyncio.create_task(run(executors, say, Context(task_id="tsk_7", attempt=1, emit=hear)))
     await heard.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -165,35 +139,35 @@ async def test_a_cancel_says_that_an_answer_was_not_counted(executors: Executors
     assert said[-1] == {"name": "usage", "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "rounds": 1, "complete": False}
 
 
-async def test_thoughts_are_told_apart_from_the_answer(executors: Executors, server: LocalServer, app: Definition) -> None:
+async def test_thoughts_are_told_apart_from_the_answer(executors: Executors, server: LocalServer, say: Definition) -> None:
     server.answer = server.streaming(delta({"reasoning_content": "Hm.\x00"}), piece("Hello", "stop"))
     context = Context.for_test()
-    outcome = await run(executors, app, context)
+    outcome = await run(executors, say, context)
     assert isinstance(outcome, Success)
     assert msgspec.json.decode(outcome.content)["text"] == "Hello"
     assert context.said[:2] == [("action", {"name": "thinking", "text": "Hm.\ufffd"}), ("chunk", {"text": "Hello"})]
 
 
-async def test_a_refusal_by_the_model_is_its_answer(executors: Executors, server: LocalServer, app: Definition) -> None:
+async def test_a_refusal_by_the_model_is_its_answer(executors: Executors, server: LocalServer, say: Definition) -> None:
     server.answer = server.streaming(delta({"refusal": "I will not."}), piece(None, "stop"))
-    outcome = await run(executors, app)
+    outcome = await run(executors, say)
     assert isinstance(outcome, Success)
     assert msgspec.json.decode(outcome.content) == {"text": "I will not.", "model": "tiny-1", "finish_reason": "stop", "usage": None}
 
 
-async def test_counts_that_are_not_all_there(executors: Executors, server: LocalServer, app: Definition) -> None:
+async def test_counts_that_are_not_all_there(executors: Executors, server: LocalServer, say: Definition) -> None:
     server.answer = server.streaming(piece("x", "stop"), piece(usage={"prompt_tokens": 3, "completion_tokens": None}) | {"choices": []})
-    outcome = await run(executors, app)
+    outcome = await run(executors, say)
     assert isinstance(outcome, Success)
     assert msgspec.json.decode(outcome.content)["usage"] == {"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3}
 
 
-async def test_what_a_failed_attempt_used_is_told(executors: Executors, server: LocalServer, app: Definition) -> None:
+async def test_what_a_failed_attempt_used_is_told(executors: Executors, server: LocalServer, say: Definition) -> None:
     server.answer = rounds(server, calling(("no_such_tool", "{}")), server.answering("500 Oh"))
     context = Context.for_test()
-    assert isinstance(await run(executors, app, context), Failure)
+    assert isinstance(await run(executors, say, context), Failure)
     assert context.said[-1] == ("action", {"name": "usage", **USAGE, "rounds": 1, "complete": True})
 
 
-def test_no_secret_is_in_the_definition(app: Definition) -> None:
-    assert "sk-very-secret" not in repr(app)
+def test_no_secret_is_in_the_definition(say: Definition) -> None:
+    assert "sk-very-secret" not in repr(say)

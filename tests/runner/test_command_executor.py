@@ -1,23 +1,15 @@
 """Commands: real programs, what they are given, what they may use, and what becomes of what they print."""
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from tests.runner.commands import failing, lines_of, python, run, sh, text_of
 
 from daybook.context import Context
 from daybook.manifest import CommandApp, CommandLimits
 from daybook_runner.executors import Executors, Success
-
-
-@pytest_asyncio.fixture(scope="session")
-async def executors() -> AsyncIterator[Executors]:
-    async with Executors() as made:
-        yield made
 
 
 async def test_the_input_comes_on_stdin_and_what_is_printed_is_the_result(executors: Executors) -> None:

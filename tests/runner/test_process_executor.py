@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from tests.runner.commands import Announced, exists
 from tests.runner.in_process import app
 
@@ -21,12 +20,6 @@ from daybook.testing import eventually
 from daybook_runner.executors import Call, Executors, Failure, Outcome, Success
 from daybook_runner.executors.process import execute_in_process
 from daybook_runner.loading import load
-
-
-@pytest_asyncio.fixture(scope="session")
-async def executors() -> Any:
-    async with Executors() as made:
-        yield made
 
 
 def call(name: str, given: Any = None, definition: Definition | None = None) -> Call:

@@ -5,22 +5,14 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from tests.runner.commands import CHILDREN, exists, failing, hostile, lines_of, python, run, running, sh
 
 from daybook.context import Context
 from daybook.testing import eventually
 from daybook_runner.executors import Executors, Failure, Success
-
-
-@pytest_asyncio.fixture(scope="session")
-async def executors() -> AsyncIterator[Executors]:
-    async with Executors() as made:
-        yield made
 
 
 async def test_children_do_not_outlive_a_command_that_ends(executors: Executors) -> None:

@@ -68,6 +68,29 @@ async def test_all_end_together_and_after_their_own_farewell() -> None:
     assert sorted(farewells) == ["one", "other"]
 
 
+async def test_a_duty_that_misses_its_cancellation_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "_CANCEL_AGAIN_SECONDS", 0.001)
+    told: list[str] = []
+    going = asyncio.Event()
+
+    async def duty() -> None:
+        while True:
+            try:
+                going.set()
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                told.append("stop")
+                if len(told) > 2:
+                    raise
+
+    duties = Duties()
+    duties.add("deaf", duty)
+    duties.start()
+    await asyncio.wait_for(going.wait(), 5)
+    await asyncio.wait_for(duties.stop(), 5)
+    assert told == ["stop"] * 3
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_is_waited_for(number: signal.Signals) -> None:
     waiting = asyncio.create_task(until_signal())

@@ -23,6 +23,8 @@ import os, signal, socket, sys
 name, port = sys.argv[1:3]
 beacon = socket.create_connection(("127.0.0.1", int(port)))
 def end(*_):
+    # When a parent with several threads dies, the kernel may tell its children once per thread.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     beacon.sendall(f"{name} ends\\n".encode()); sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 beacon.sendall(f"{name} {os.getpid()}\\n".encode())

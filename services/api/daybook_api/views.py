@@ -12,6 +12,7 @@ from daybook.domain.events import (
     Policy,
     TaskCancelled,
     TaskCancelRequested,
+    TaskExpired,
     TaskFailed,
     TaskLost,
     TaskReleased,
@@ -163,10 +164,8 @@ def _attempt(event: TaskStarted, at: datetime) -> AttemptView:
 
 def _went_wrong(event: Event) -> str | None:
     match event:
-        case TaskFailed():
+        case TaskFailed() | TaskLost():
             return event.error_type
-        case TaskLost():
-            return "RunnerLost"
         case _:
             return None
 
@@ -189,16 +188,16 @@ def error_without_report(task: Task) -> ErrorView | None:
     if task.status is not Status.ERROR:
         return None
     match task.error_type:
-        case "RunnerLost":
+        case TaskLost.error_type:
             why = {"lost_runner": "it stopped answering", "overdue": "it did not report in time"}.get(task.reason, task.reason)
             once = task.policy.delivery == "at_most_once"
             bound = "the task runs at most once" if once else f"{task.losses} attempts were lost, and {task.policy.max_losses} may be"
             said = f"runner {task.runner} was lost while it ran attempt {task.attempt}" + (f": {why}" if why else "")
-            return ErrorView(type="RunnerLost", message=f"{said}; {bound}")
-        case "Expired" if task.reason == "deadline" or task.policy.queue_ttl_seconds is None:
-            return ErrorView(type="Expired", message=f"its deadline of {task.policy.deadline_seconds or 0:g} s passed before it could end")
-        case "Expired":
-            return ErrorView(type="Expired", message=f"no runner began it in the {task.policy.queue_ttl_seconds or 0:g} s that it may wait in its queue")
+            return ErrorView(type=task.error_type, message=f"{said}; {bound}")
+        case TaskExpired.error_type if task.reason == "deadline" or task.policy.queue_ttl_seconds is None:
+            return ErrorView(type=task.error_type, message=f"its deadline of {task.policy.deadline_seconds or 0:g} s passed before it could end")
+        case TaskExpired.error_type:
+            return ErrorView(type=task.error_type, message=f"no runner began it in the {task.policy.queue_ttl_seconds or 0:g} s that it may wait in its queue")
         case _:
             return None
 

@@ -79,8 +79,9 @@ class Attempts:
             if attempt.stream not in self._stopping:
                 raise
         except Exception as error:
+            # Whatever went wrong in here, nobody else would ever end this attempt.
             log.exception("attempt.crashed", task=attempt.task_id)
-            outcome = Failure(error_type="RunnerError", message=f"the runner could not execute this: {type(error).__name__}")
+            outcome = Failure(error_type="RunnerError", message=f"the runner could not execute this ({type(error).__name__}); its log tells more")
         executed()
         why = self._stopping.get(attempt.stream, "")
         try:

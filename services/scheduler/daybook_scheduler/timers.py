@@ -2,8 +2,8 @@
 long, `TaskLost` when its attempt is overdue.
 
 Sleeps until the next timer or until one is set, and looks every two seconds besides: it may have been set through
-another scheduler, which is dead by now. Firing is a command like any other: load, fold, decide, append. Of two schedulers one wins, and a task that
-was cancelled or rescheduled meanwhile wins against both.
+another scheduler, which is dead by now. Firing is a command like any other: load, fold, decide, append. Of two
+schedulers one wins, and a task that was cancelled or rescheduled meanwhile wins against both.
 """
 
 import asyncio
@@ -14,10 +14,9 @@ from uuid import UUID
 import structlog
 
 from daybook import ids
-from daybook.domain.commands import AnyCommand, Expire, Lose, MarkDue
+from daybook.domain.due import what_is_due
 from daybook.domain.events import TaskEvent
-from daybook.domain.status import Status
-from daybook.domain.task import Task, decide, fold
+from daybook.domain.task import decide, fold
 from daybook.log.connections import Connection, connect
 from daybook.log.envelope import Appended, Conflict, Recorded, StreamUnreadable
 from daybook.log.postgres import Log, events_of
@@ -62,7 +61,7 @@ class Timers:
             connection.terminate()
 
     async def _fire(self, connection: Connection) -> int:
-        """Append `TaskDue` for up to a batch of due timers and remove them; returns how many there were."""
+        """Append what up to a batch of due timers mean, and remove them; returns how many there were."""
         async with connection.transaction():
             rows = await connection.fetch(_SQL["due_timers"], _BATCH)
             if not rows:
@@ -88,7 +87,7 @@ class Timers:
         except (StreamUnreadable, ValueError) as error:
             log.error("task.unreadable", task=str(stream), detail=str(error))
             return None
-        command = None if task is None else _command(task, ids.spell("tsk", stream), now)
+        command = None if task is None else what_is_due(task, now, actor=_ACTOR, seed=ids.spell("tsk", stream))
         event = None if command is None else decide(task, command, now)
         if task is None or not isinstance(event, TaskEvent):
             return None
@@ -100,17 +99,3 @@ class Timers:
                 await self._changed.wait()
         except TimeoutError:
             pass
-
-
-def _command(task: Task, seed: str, now: datetime) -> AnyCommand | None:
-    if task.deadline_at is not None and now >= task.deadline_at and task.status in {Status.SCHEDULED, Status.QUEUED}:
-        return Expire(actor=_ACTOR)
-    match task.status:
-        case Status.SCHEDULED:
-            return MarkDue(actor=_ACTOR)
-        case Status.QUEUED:
-            return Expire(actor=_ACTOR)
-        case Status.RUNNING if task.overdue_at is not None and now >= task.overdue_at:
-            return Lose(actor=_ACTOR, reason="overdue", attempt=task.attempt, seed=seed)
-        case _:
-            return None

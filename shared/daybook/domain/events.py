@@ -9,7 +9,7 @@ it can be read.
 """
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -126,6 +126,7 @@ class TaskLost(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="ta
     """The attempt will never report: its runner is gone, or is long overdue. The task is queued again, at once or from
     `retry_at` on, unless the loss is `final`."""
 
+    error_type: ClassVar = "RunnerLost"
     attempt: int
     runner: str = ""
     retry_at: datetime | None = None
@@ -135,6 +136,8 @@ class TaskLost(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="ta
 
 class TaskExpired(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.expired.v1"):
     """The task waited too long: in its queue (reason `queue_ttl`), or altogether (`deadline`)."""
+
+    error_type: ClassVar = "Expired"
 
 
 class TaskRetried(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.retried.v1"):

@@ -114,9 +114,9 @@ def evolve(task: Task | None, event: TaskEvent, at: datetime) -> Task:
         case TaskFailed(error=error, error_type=error_type, retry_at=retry_at):
             changed |= {"failures": task.failures + 1, "error": error, "error_type": error_type, "run_at": retry_at}
         case TaskLost(retry_at=retry_at, expires_at=expires_at):
-            changed |= {"losses": task.losses + 1, "error": None, "error_type": "RunnerLost", "run_at": retry_at, "expires_at": expires_at}
+            changed |= {"losses": task.losses + 1, "error": None, "error_type": event.error_type, "run_at": retry_at, "expires_at": expires_at}
         case TaskExpired():
-            changed |= {"error": None, "error_type": "Expired"}
+            changed |= {"error": None, "error_type": event.error_type}
         case TaskRetried(expires_at=expires_at):
             changed |= {"failures": 0, "losses": 0, "finished_at": None, "run_at": None, "cancel_requested": False}
             changed |= {"expires_at": expires_at, "deadline_at": _deadline(task.policy, at)}

@@ -49,6 +49,10 @@ _SETTINGS: Final = {
 }
 
 
+# Whatever the server, the database or the login has as its default: what was answered is committed. Stronger settings stay.
+_DURABLE: Final = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+
+
 async def connect(url: str, role: str | None, *, asynchronous_commit: bool = False) -> Connection:
     """One connection that acts as `role` (None: as whoever the URL logs in). With `asynchronous_commit`, a crash of the
     database may forget its last transactions, which suits only what is derived from the log."""
@@ -62,7 +66,7 @@ async def connect(url: str, role: str | None, *, asynchronous_commit: bool = Fal
         server_settings=settings,
         target_session_attrs=SessionAttribute.read_write,
     )
-    await _prepare(role)(connection)
+    await _prepare(role, durable=not asynchronous_commit)(connection)
     return connection
 
 
@@ -81,10 +85,12 @@ async def connect_pool(url: str, role: str | None, *, size: int) -> Pool:
     )
 
 
-def _prepare(role: str | None) -> Callable[[Connection], Any]:
+def _prepare(role: str | None, *, durable: bool = True) -> Callable[[Connection], Any]:
+    said = ([f'SET ROLE "{role}"'] if role is not None else []) + ([_DURABLE] if durable else [])
+
     async def prepare(connection: Connection) -> None:
-        if role is not None:
-            await connection.execute(f'SET ROLE "{role}"')
+        if said:
+            await connection.execute("; ".join(said))
         # JSON travels as the bytes it is; whoever needs it decoded knows its type.
         await connection.set_type_codec("json", schema="pg_catalog", format="binary", encoder=_same, decoder=bytes)
         await connection.set_type_codec("jsonb", schema="pg_catalog", format="binary", encoder=_versioned, decoder=_unversioned)

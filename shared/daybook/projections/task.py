@@ -129,14 +129,12 @@ def fold_into(row: TaskRow | None, recorded: Recorded) -> TaskRow | None:
     match event:
         case TaskStarted():
             row.attempt, row.started_at = event.attempt, recorded.at
-        case TaskFailed():
+        case TaskFailed() | TaskLost():
             row.error_type, row.run_at = event.error_type, event.retry_at
         case TaskSucceeded():
             row.error_type = ""
-        case TaskLost():
-            row.error_type, row.run_at = "RunnerLost", event.retry_at
         case TaskExpired():
-            row.error_type = "Expired"
+            row.error_type = event.error_type
         case TaskRescheduled():
             row.run_at = event.run_at
         case TaskRetried():

@@ -9,20 +9,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from ..domain.events import (
-    Event,
-    TaskCancelled,
-    TaskDue,
-    TaskEvent,
-    TaskExpired,
-    TaskFailed,
-    TaskLost,
-    TaskReleased,
-    TaskRescheduled,
-    TaskRetried,
-    TaskStarted,
-    TaskSubmitted,
-)
+from ..domain.due import due_at
+from ..domain.events import Event, TaskCancelled, TaskDue, TaskEvent, TaskExpired
 from ..log.connections import Connection
 from ..log.envelope import Recorded
 from ..log.sql import statements
@@ -39,7 +27,7 @@ class TimerProjection:
 
     def concerns(self, event: Event) -> bool:
         """What sets a timer, and what ends one."""
-        return isinstance(event, TaskEvent) and (isinstance(event, _ENDING) or _due_at(event) is not None)
+        return isinstance(event, TaskEvent) and (isinstance(event, _ENDING) or due_at(event) is not None)
 
     async def begin(self, connection: Connection) -> None:
         """Nothing is remembered between pages."""
@@ -49,9 +37,9 @@ class TimerProjection:
         wanted: dict[UUID, tuple[int, datetime]] = {}
         gone: dict[UUID, int] = {}
         for recorded in events:
-            due_at = _due_at(recorded.event) if isinstance(recorded.event, TaskEvent) else None
-            if due_at is not None:
-                wanted[recorded.stream] = (recorded.version, due_at)
+            at = due_at(recorded.event) if isinstance(recorded.event, TaskEvent) else None
+            if at is not None:
+                wanted[recorded.stream] = (recorded.version, at)
                 gone.pop(recorded.stream, None)
             elif isinstance(recorded.event, _ENDING):
                 wanted.pop(recorded.stream, None)
@@ -63,21 +51,3 @@ class TimerProjection:
             versions, times = zip(*(wanted[stream] for stream in streams), strict=True)
             await connection.execute(_SQL["put_timers"], streams, versions, times)
         return bool(wanted or gone)
-
-
-def _due_at(event: TaskEvent) -> datetime | None:
-    match event:
-        case TaskSubmitted():
-            return event.run_at or event.expires_at
-        case TaskLost():
-            return event.retry_at or event.expires_at
-        case TaskRescheduled():
-            return event.run_at
-        case TaskFailed():
-            return event.retry_at
-        case TaskDue() | TaskReleased() | TaskRetried():
-            return event.expires_at
-        case TaskStarted():
-            return event.overdue_at
-        case _:
-            return None
