@@ -5,6 +5,7 @@ import asyncio
 import httpx2
 import pytest
 from tests.api.apps import Gate
+from tests.bus.parts import settled
 from tests.services import Services
 
 from daybook import clock
@@ -59,7 +60,7 @@ async def test_a_running_task_is_running_until_its_runner_has_stopped_it(client:
     for subscription in told:
         await subscription.unsubscribe()
     try:
-        await nats.flush()
+        await settled(nats)
         for _ in range(2):
             answer = await client.post(f"{location}/cancel")
             assert (answer.status_code, answer.json()["status"], answer.headers["ETag"]) == (202, "running", '"3"')

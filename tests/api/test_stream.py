@@ -7,6 +7,7 @@ from itertools import pairwise
 import httpx2
 import pytest
 from tests.api.apps import Gate, app
+from tests.bus.parts import settled
 from tests.services import Frame, Services, running_runner, running_scheduler, serving_api, watching
 
 from daybook.bus import subjects
@@ -215,7 +216,7 @@ async def test_words_that_were_not_heard_are_read_before_the_end_is_told(client:
         nats = await services.api.gateway.bus.connected()
         (hearing,) = [subscription for subscription in nats._subs.values() if subscription.subject.endswith(task_id)]
         await hearing.unsubscribe()
-        await nats.flush()
+        await settled(nats)
         gate.opened.set()
         assert [frame.event for frame in await stream.until("end")] == ["progress", "task.success", "end"]
 

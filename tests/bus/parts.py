@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from nats.aio.client import Client
+
 from daybook import ids
 from daybook.bus.jetstream import Bus
 from daybook.domain.events import Policy, TaskSubmitted
@@ -33,6 +35,13 @@ async def running_bus(url: str, *queues: str, ready: bool = True) -> AsyncIterat
     finally:
         await duties.stop()
         await bus.close()
+
+
+async def settled(connection: Client) -> None:
+    """Return when the server has read everything that was sent so far. The client puts the ping of a flush before what it has
+    yet to write; what came before the first is written by the time of the second."""
+    for _ in range(2):
+        await connection.flush()
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from tests.bus.parts import settled
 
 from daybook.bus.jetstream import Bus
 from daybook.bus.pages import Message, publish_page
@@ -18,7 +19,7 @@ from daybook_local.nats import EmbeddedNats
 async def test_what_is_read_back_is_what_was_written(bus: Bus, client: Client) -> None:
     heard: asyncio.Queue[Msg] = asyncio.Queue()
     await client.subscribe("a.>", cb=heard.put)
-    await client.flush()
+    await settled(client)
     sent = [
         ("a.plain", b'{"n":1}', {"ce-id": "evt_1", "ce-time": "2026-03-14T12:00:00+00:00"}),
         ("a.empty", b"", {"ce-id": "evt_2"}),
@@ -41,7 +42,7 @@ async def test_no_page_is_no_error(bus: Bus) -> None:
 async def test_it_goes_before_what_is_published_after_it(bus: Bus, client: Client) -> None:
     heard: asyncio.Queue[Msg] = asyncio.Queue()
     await client.subscribe("a.>", cb=heard.put)
-    await client.flush()
+    await settled(client)
     connection = await bus.connected()
     await connection.publish("a.first", b"")
     await publish_page(connection, [Message("a.second", "", b"")])
