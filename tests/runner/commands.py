@@ -55,7 +55,7 @@ def exists(pid: int) -> bool:
     """Whether it runs; somebody's zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
