@@ -12,6 +12,7 @@ import itertools
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
@@ -38,12 +39,12 @@ _numbers = itertools.count(1)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Where a test hangs, pytest tells the stacks of all threads, which for asyncio is the selector. This tells those of its tasks, just before."""
+    """Where a test hangs, pytest tells the stacks of all threads, which for asyncio is the selector. This tells, just before, where its tasks wait."""
 
     def tell(*_: object) -> None:
         with contextlib.suppress(RuntimeError), item.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
             for task in asyncio.all_tasks():
-                task.print_stack()
+                print(f"\n{task.get_name()} waits at", *_waits_at(task), sep="\n  ", file=sys.stderr)
 
     signal.signal(signal.SIGALRM, tell)
     signal.alarm(_HANGS_SECONDS)
@@ -154,6 +155,14 @@ def _memory() -> Path | None:
     """A file system in memory with room for the databases: a clone takes 10 ms there and 100 to 200 ms on a disk."""
     memory = Path("/dev/shm")
     return memory if memory.is_dir() and shutil.disk_usage(memory).free > _ROOM_BYTES else None
+
+
+def _waits_at(task: asyncio.Task[object]) -> Iterator[str]:
+    """From the outermost coroutine inwards; the task's own `get_stack` knows the outermost alone."""
+    awaited: object = task.get_coro()
+    while (frame := getattr(awaited, "cr_frame", None)) is not None:
+        yield f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        awaited = getattr(awaited, "cr_await", None)
 
 
 async def _execute(postgres: EmbeddedPostgres, statement: str) -> None:
