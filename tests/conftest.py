@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 import pytest_asyncio
+import structlog
 
 from daybook_local import folders
 from daybook_local.nats import EmbeddedNats
@@ -35,6 +36,10 @@ _ROOM_BYTES = 4 * 1024**3
 _HANGS_SECONDS = 110
 
 _numbers = itertools.count(1)
+
+# By default structlog draws every frame with its locals, up to a second per traceback: an event loop in which duties crash would stand still for as long.
+_renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _renderer])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -27,9 +27,10 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="package", autouse=True)
 def _quiet() -> Iterator[None]:
+    before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), processors=[structlog.processors.KeyValueRenderer()])
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -51,6 +51,7 @@ class Outside:
         sys.stdout, sys.stderr = self.stdout, self.stderr
         root.handlers[:] = [logging.StreamHandler(self.stderr)]
         root.setLevel(logging.WARNING)
+        configured = structlog.get_config()
         structlog.configure(
             processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
             logger_factory=structlog.WriteLoggerFactory(file=self.stderr),
@@ -65,7 +66,7 @@ class Outside:
             as_before = sys.stdout, sys.stderr
             sys.stdout, sys.stderr, root.handlers[:], level = before
             root.setLevel(level)
-            structlog.reset_defaults()
+            structlog.configure(**configured)
             structlog.contextvars.clear_contextvars()
         assert as_before == (self.stdout, self.stderr)
 
