@@ -22,15 +22,15 @@ from daybook.settings import Settings
 from daybook_local.nats import EmbeddedNats
 from daybook_local.postgres import EmbeddedPostgres
 
+_LOGGING = structlog.get_config()
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _quiet() -> Iterator[None]:
-    before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), processors=[structlog.processors.KeyValueRenderer()])
     yield
-    structlog.configure(**before)
+    structlog.configure(**_LOGGING)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
