@@ -22,6 +22,7 @@ from .bus.jetstream import Bus
 from .bus.pages import Message, Pages
 from .bus.topology import FACTS
 from .domain.events import AppPublished, Event, TaskCancelRequested, TaskEvent, TaskSubmitted, kind_of
+from .domain.schedule_events import ScheduleCreated
 from .domain.status import status_after
 from .log.connections import Connection
 from .log.envelope import Recorded, Unreadable
@@ -31,6 +32,7 @@ _ADDRESSES: Final = 50_000
 _HEADERS_BYTES: Final = 4096
 _WRONG_LAST_MESSAGE: Final = 10070
 _SOURCE: Final = "/daybook"
+_ADDRESSED: Final = ("task.", "schedule.", "slot.", "slots.")
 
 
 class _Address(NamedTuple):
@@ -122,16 +124,16 @@ class Relay:
         known = self._addresses
         missing = set()
         for recorded in events:
-            if isinstance(recorded.event, TaskSubmitted):
-                known[recorded.stream] = _task_address(recorded.stream, recorded.namespace, recorded.event)
+            if (address := _first_address(recorded)) is not None:
+                known[recorded.stream] = address
             elif recorded.stream in known:
                 known.move_to_end(recorded.stream)
-            elif _kind(recorded).startswith("task."):  # those of a newer release too
+            elif _kind(recorded).startswith(_ADDRESSED):  # those of a newer release too
                 missing.add(recorded.stream)
         if missing:
             for stream, first in (await self._log.load_first(list(missing))).items():
-                if isinstance(first.event, TaskSubmitted):
-                    known[stream] = _task_address(stream, first.namespace, first.event)
+                if (address := _first_address(first)) is not None:
+                    known[stream] = address
         while len(known) > _ADDRESSES:
             known.popitem(last=False)
 
@@ -141,8 +143,15 @@ def verb_of(event: TaskEvent) -> str:
     return "cancel_requested" if isinstance(event, TaskCancelRequested) else str(status_after(event))
 
 
-def _task_address(stream: UUID, namespace: str, event: TaskSubmitted) -> _Address:
-    return _address(namespace, event.owner, event.app, ids.spell("tsk", stream))
+def _first_address(recorded: Recorded) -> _Address | None:
+    """Where the facts of a stream are told whose first event this is; None for any other event."""
+    match recorded.event:
+        case TaskSubmitted(owner=owner, app=app):
+            return _address(recorded.namespace, owner, app, ids.spell("tsk", recorded.stream))
+        case ScheduleCreated(owner=owner, work=work):
+            return _address(recorded.namespace, owner, work.app, ids.spell("sch", recorded.stream))
+        case _:
+            return None
 
 
 def _other_address(recorded: Recorded) -> _Address:

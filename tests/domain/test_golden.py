@@ -104,6 +104,7 @@ EVENTS: Final[dict[str, Event]] = {
     "task.submitted.v1.policy": TaskSubmitted(**BARE_SUBMISSION | {"policy": PATIENT}),
     "task.submitted.v1.rerun_of": TaskSubmitted(**BARE_SUBMISSION | {"rerun_of": "tsk_01h2xcejqtf2nbrexx3vqjhp41"}),
     "task.submitted.v1.expires_at": TaskSubmitted(**BARE_SUBMISSION | {"expires_at": INSTANT}),
+    "task.submitted.v1.slot": TaskSubmitted(**BARE_SUBMISSION | {"schedule": "sch_01h2xcejqtf2nbrexx3vqjhp41", "slot": INSTANT}),
     "task.rescheduled.v1": TaskRescheduled(**SAID, run_at=ELSEWHERE),
     "task.rescheduled.v1.bare": TaskRescheduled(**SILENT, run_at=INSTANT),
     "task.due.v1": TaskDue(**SAID, expires_at=None),

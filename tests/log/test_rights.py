@@ -2,16 +2,18 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 import pytest_asyncio
 from tests.log.samples import CANCEL_REQUESTED, CONTENT, DUE, PUBLISHED, RESCHEDULED, SUBMITTED, append_of, send, started, succeeded
 
 from daybook import ids
+from daybook.domain.cadence import Cadence
 from daybook.domain.events import (
     AppPublished,
     Event,
@@ -25,9 +27,22 @@ from daybook.domain.events import (
     TokenRevoked,
     kind_of,
 )
+from daybook.domain.schedule_events import (
+    Rule,
+    ScheduleBackfilled,
+    ScheduleChanged,
+    ScheduleCreated,
+    ScheduleDeleted,
+    SchedulePaused,
+    ScheduleResumed,
+    SlotFired,
+    SlotsSkipped,
+    Work,
+)
 from daybook.log.codec import seal
 from daybook.log.connections import Connection, connect
 from daybook.log.envelope import Append
+from daybook.scheduling import task_of_slot
 
 SERVICES = ("daybook_api", "daybook_scheduler", "daybook_runner", "daybook_projector")
 EVERYBODY = (*SERVICES, "daybook_janitor", "daybook_guest")
@@ -61,10 +76,20 @@ WRITES = {
     "change history": "UPDATE daybook_meta.migration SET checksum = ''",
 }
 
+SLOT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+RULE = Rule(cadence=Cadence(cron="30 9 * * *"))
+WORK = Work(app="hello", app_version="1", input=CONTENT)
 ERASURES = {"erase payload": "UPDATE log.event SET payload = NULL", "delete blob": "DELETE FROM daybook.blob"}
 APPENDS: dict[str, set[str]] = {
-    "api": {"task.submitted.v1", "task.rescheduled.v1", "task.cancel_requested.v1", "task.cancelled.v1", "task.retried.v1"},
-    "scheduler": {"task.due.v1", "task.lost.v1", "task.expired.v1", "task.cancelled.v1"},
+    "api": {
+        *("task.submitted.v1", "task.rescheduled.v1", "task.cancel_requested.v1", "task.cancelled.v1", "task.retried.v1"),
+        *("schedule.created.v1", "schedule.changed.v1", "schedule.paused.v1", "schedule.resumed.v1", "schedule.deleted.v1", "schedule.backfilled.v1"),
+        "slot.fired.v1",
+    },
+    "scheduler": {
+        *("task.due.v1", "task.lost.v1", "task.expired.v1", "task.cancelled.v1", "task.cancel_requested.v1"),
+        *("slot.fired.v1", "slots.skipped.v1", "schedule.paused.v1", "schedule.resumed.v1"),
+    },
     "owner": {"token.issued.v1", "token.revoked.v1", "app.published.v1"},
 }
 EVENTS: tuple[Event, ...] = (
@@ -83,6 +108,14 @@ EVENTS: tuple[Event, ...] = (
     PUBLISHED,
     TokenIssued(owner="ann", scopes=("admin",)),
     TokenRevoked(),
+    ScheduleCreated(owner="ann", rule=RULE, work=WORK),
+    ScheduleChanged(rule=RULE, work=WORK),
+    SchedulePaused(),
+    ScheduleResumed(),
+    ScheduleDeleted(),
+    ScheduleBackfilled(slots=(SLOT,)),
+    SlotFired(slot=SLOT, task="tsk_1"),
+    SlotsSkipped(first=SLOT, last=SLOT, count=1),
 )
 
 
@@ -133,15 +166,25 @@ async def test_each_role_has_its_own_function_and_no_other(role: str, url_as: Ca
 async def test_each_role_appends_its_own_kinds_and_no_others(role: str, url_as: Callable[[str], str], owner: Connection) -> None:
     connection = owner if role == "owner" else await connect(url_as(f"daybook_{role}"), f"daybook_{role}")
     for event in EVENTS:
-        fresh = kind_of(event) in {"task.submitted.v1", "token.issued.v1", "app.published.v1"}
+        fresh = kind_of(event) in {"task.submitted.v1", "token.issued.v1", "app.published.v1", "schedule.created.v1"}
         row = append_of(ids.new_id(), 1, event) if fresh else append_of(await _submit(owner), 2, event)
         if kind_of(event) in APPENDS[role]:
             assert len(await send(connection, role, [row])) == 1
         else:
-            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="may append only"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match=r"may (append|submit) only"):
                 await send(connection, role, [row])
     if connection is not owner:
         await connection.close()
+
+
+async def test_a_scheduler_submits_tasks_of_slots_alone(url_as: Callable[[str], str]) -> None:
+    scheduler = await connect(url_as("daybook_scheduler"), "daybook_scheduler")
+    named = msgspec.structs.replace(SUBMITTED, schedule="sch_1", slot=SLOT)
+    assert len(await send(scheduler, "scheduler", [append_of(task_of_slot("sch_1", SLOT), 1, named)])) == 1
+    for stream, event in ((task_of_slot("sch_2", SLOT), named), (task_of_slot("sch_1", SLOT), SUBMITTED), (ids.new_id(), named)):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="may submit only"):
+            await send(scheduler, "scheduler", [append_of(stream, 1, event)])
+    await scheduler.close()
 
 
 async def test_a_runner_claims_reports_and_announces(runner: Connection, task: UUID) -> None:

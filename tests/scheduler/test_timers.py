@@ -12,12 +12,14 @@ from tests.bus.parts import kinds_of, open_log, submit
 from tests.services import running_scheduler
 
 from daybook import clock
+from daybook.bus.jetstream import Bus
 from daybook.domain.events import TaskCancelled, TaskDue, TaskRescheduled
 from daybook.lifecycle import Duties
 from daybook.log.connections import Connection
 from daybook.log.postgres import Log
 from daybook.settings import Settings
 from daybook.testing import eventually
+from daybook_scheduler.slots import Slots
 from daybook_scheduler.timers import Timers
 
 SOON = 0.3
@@ -130,7 +132,7 @@ async def timers_alone(settings: Settings) -> AsyncIterator[None]:
     """The duty that fires timers, without the follower that sets them."""
     async with open_log(settings.database_url, "scheduler") as log:
         duties = Duties()
-        duties.add("timers", Timers(log).run)
+        duties.add("timers", Timers(log, Slots(log, Bus("", "nobody"))).run)
         duties.start()
         try:
             yield

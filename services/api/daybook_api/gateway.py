@@ -1,6 +1,5 @@
 """What the routes share: the log, the caches over it, and the few questions that every route asks."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -9,21 +8,17 @@ from uuid import UUID
 import msgspec
 import structlog
 from litestar import Response
-from nats import errors as nats_errors
 
 from daybook import clock, ids
 from daybook.access import Principal
 from daybook.blobs import Blobs
-from daybook.bus import subjects
 from daybook.bus.jetstream import Bus
-from daybook.bus.messages import CancelAttempt, encode_control
 from daybook.domain.commands import Cancel, Reschedule, Retry
 from daybook.domain.events import Content, TaskFailed, TaskRetried, TaskSubmitted
 from daybook.domain.refusals import AlreadyDone, NotFound, Refusal, VersionMismatch
 from daybook.domain.status import Status
 from daybook.domain.task import Task, fold
 from daybook.handling import Handled, handle
-from daybook.log import codec
 from daybook.log.envelope import Position, Recorded
 from daybook.log.postgres import Log, events_of
 
@@ -31,14 +26,14 @@ from .auth import Access
 from .catalogue import Catalogue
 from .hub import Hub
 from .problems import of_refusal
+from .schedules import Schedules
 from .schemas import ErrorView, TaskView
-from .submission import Submission
+from .submission import Submission, open_payload
 from .views import attempts_of, cancellation_of, error_without_report, task_view
 
 Permission: TypeAlias = Callable[[list[Recorded], Task], Refusal | None]
 Question: TypeAlias = Callable[[list[Recorded], Task], bool]
 
-_TELL_SECONDS: Final = 1.0
 _ENCODE: Final = msgspec.json.Encoder().encode
 _ERROR: Final = msgspec.json.Decoder(ErrorView)
 
@@ -67,6 +62,7 @@ class Gateway:
         self.catalogue = catalogue
         self.access = access
         self.submission = Submission(log, blobs, catalogue)
+        self.schedules = Schedules(log, blobs, catalogue)
 
     async def find(self, task_id: str, who: Principal) -> Found:
         """The task with this public id. Raises `not-found` for one that is not there, and for somebody else's."""
@@ -91,7 +87,7 @@ class Gateway:
 
     async def content(self, content: Content, payload: bytes | None) -> bytes | None:
         """A payload's bytes, wherever they lie; None when they were erased."""
-        return await self.blobs.get(content.digest, content.size_bytes) if content.blob else codec.unseal(content, payload)
+        return await open_payload(self.blobs, content, payload)
 
     async def error(self, found: Found) -> ErrorView | None:
         """The error that the task ended with, or that its last attempt left behind; one that ended otherwise has none."""
@@ -110,7 +106,7 @@ class Gateway:
         command = Cancel(actor=f"user:{who.owner}", reason=reason)
         handled = await self._handle(command, stream, self._permission(who, if_match))
         if isinstance(handled, Handled) and handled.task.status is Status.RUNNING:
-            await self._tell_runner(handled.task.runner, stream)
+            await self.bus.ask_to_cancel(handled.task.runner, stream)
         return handled
 
     async def reschedule(self, stream: UUID, who: Principal, run_at: datetime, if_match: int | None) -> Handled | Refusal:
@@ -145,17 +141,6 @@ class Gateway:
 
     async def _handle(self, command: Cancel | Reschedule | Retry, stream: UUID, permits: Permission) -> Handled | Refusal:
         return await handle(self.log, stream, command, clock.now(), permits=permits)
-
-    async def _tell_runner(self, runner: str, stream: UUID) -> None:
-        if not self.bus.is_connected:
-            return
-        try:
-            async with asyncio.timeout(_TELL_SECONDS):
-                nats = await self.bus.connected()
-                await nats.publish(subjects.control(runner), encode_control(CancelAttempt(task=stream)))
-        except (nats_errors.Error, TimeoutError) as error:
-            # The wish is recorded, and the runner looks in the log.
-            log.warning("cancel.untold", runner=runner, error=type(error).__name__)
 
 
 def may_see(who: Principal, recorded: list[Recorded], task: Task) -> bool:

@@ -1,5 +1,5 @@
-"""Timers: does what is to be done to a task at a time: `TaskDue` when it is due, `TaskExpired` when it has waited too
-long, `TaskLost` when its attempt is overdue.
+"""Timers: does what is to be done at a time. To a task: `TaskDue` when it is due, `TaskExpired` when it has waited too
+long, `TaskLost` when its attempt is overdue. To a schedule: what `slots` decides.
 
 Sleeps until the next timer or until one is set, and looks every two seconds besides: it may have been set through
 another scheduler, which is dead by now. Firing is a command like any other: load, fold, decide, append. Of two
@@ -7,10 +7,12 @@ schedulers one wins, and a task that was cancelled or rescheduled meanwhile wins
 """
 
 import asyncio
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from daybook import ids
@@ -21,6 +23,8 @@ from daybook.log.connections import Connection, connect
 from daybook.log.envelope import Appended, Conflict, Recorded, StreamUnreadable
 from daybook.log.postgres import Log, events_of
 from daybook.log.sql import statements
+
+from .slots import Slots
 
 _BATCH: Final = 500
 _LONGEST_SLEEP_SECONDS: Final = 2.0
@@ -34,8 +38,9 @@ log = structlog.get_logger()
 class Timers:
     """The duty that fires what the read model `timer` holds."""
 
-    def __init__(self, event_log: Log) -> None:
+    def __init__(self, event_log: Log, slots: Slots) -> None:
         self._log = event_log
+        self._slots = slots
         self._changed = asyncio.Event()
 
     def wake(self) -> None:
@@ -61,24 +66,35 @@ class Timers:
             connection.terminate()
 
     async def _fire(self, connection: Connection) -> int:
-        """Append what up to a batch of due timers mean, and remove them; returns how many there were."""
+        """Do what up to a batch of due timers mean, and set or remove them; returns how many there were."""
         async with connection.transaction():
             rows = await connection.fetch(_SQL["due_timers"], _BATCH)
             if not rows:
                 return 0
-            streams: list[UUID] = [row["id"] for row in rows]
-            # The clock goes on from row to row: by the first one's time the last would not be due yet.
-            now = max(row["now"] for row in rows)
-            tasks = await self._log.load_many(streams)
-            appends = [append for stream, recorded in tasks.items() if (append := self._fired(stream, recorded, now)) is not None]
-            outcomes = await asyncio.gather(*appends, return_exceptions=True)
-            for outcome in outcomes:
-                # A conflict is an answer: the task went on without its timer.
-                if isinstance(outcome, BaseException) and not isinstance(outcome, Conflict):
-                    raise outcome
-            await connection.execute(_SQL["drop_timers"], streams, [row["version"] for row in rows])
+            schedules = [row for row in rows if row["what"] == "schedule"]
+            submissions = [row for row in rows if row["what"] == "submission"]
+            tasks = [row for row in rows if row["what"] == "task"]
+            if schedules:
+                await self._slots.decide(connection, schedules, _clock(rows))
+            if submissions:
+                await self._slots.submit(submissions)
+            if tasks:
+                await self._tasks(tasks)
+            if done := submissions + tasks:
+                await connection.execute(_SQL["drop_timers"], [row["id"] for row in done], [row["version"] for row in done])
             log.debug("timers.fired", timers=len(rows))
             return len(rows)
+
+    async def _tasks(self, rows: Sequence[asyncpg.Record]) -> None:
+        # The clock goes on from row to row: by the first one's time the last would not be due yet.
+        now = max(row["now"] for row in rows)
+        tasks = await self._log.load_many([row["id"] for row in rows])
+        appends = [append for stream, recorded in tasks.items() if (append := self._fired(stream, recorded, now)) is not None]
+        outcomes = await asyncio.gather(*appends, return_exceptions=True)
+        for outcome in outcomes:
+            # A conflict is an answer: the task went on without its timer.
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Conflict):
+                raise outcome
 
     def _fired(self, stream: UUID, recorded: list[Recorded], now: datetime) -> "asyncio.Future[Appended] | None":
         """Append what this moment means for the task; None when it means nothing any more."""
@@ -99,3 +115,10 @@ class Timers:
                 await self._changed.wait()
         except TimeoutError:
             pass
+
+
+def _clock(rows: Sequence[asyncpg.Record]) -> Callable[[], datetime]:
+    """The database's clock, from what it said with these rows on: a little slow, never fast."""
+    loop = asyncio.get_running_loop()
+    now, since = max(row["now"] for row in rows), loop.time()
+    return lambda: now + timedelta(seconds=loop.time() - since)

@@ -18,6 +18,7 @@ from daybook.settings import Settings, require_database
 
 from .dispatcher import Dispatcher
 from .reaper import Reaper
+from .slots import Slots
 from .timers import Timers
 
 log = structlog.get_logger()
@@ -46,7 +47,7 @@ class Scheduler:
 
         reader = LogReader(connect_follower)
         holder = ids.spell("run", ids.new_id())
-        dispatcher, timers, reaper = Dispatcher(event_log, bus), Timers(event_log), Reaper(event_log)
+        dispatcher, timers, reaper = Dispatcher(event_log, bus), Timers(event_log, Slots(event_log, bus)), Reaper(event_log)
 
         waking.wire(event_log, reader, bus, urgent=WAITING_EVENTS)
         follow = partial(Follower, log=event_log, reader=reader, connect=connect_follower, holder=holder, save_every_seconds=1.0)

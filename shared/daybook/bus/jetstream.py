@@ -8,18 +8,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import nats
+import nats.errors
 import structlog
 from nats.aio.client import Client as Connection
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from . import subjects, topology
-from .messages import Poke, encode_poke
+from .messages import CancelAttempt, Poke, encode_control, encode_poke
 
 _CONNECT_TIMEOUT_SECONDS: Final = 2.0
 _HEAL_SECONDS: Final = 3.0
+_TELL_SECONDS: Final = 1.0
 _PENDING_BYTES: Final = 32 * 1024 * 1024
 
 log = structlog.get_logger()
@@ -68,6 +71,17 @@ class Bus:
             poking = asyncio.create_task(self._connection.publish(subjects.POKE, body))
             self._poking.add(poking)
             poking.add_done_callback(self._poking.discard)
+
+    async def ask_to_cancel(self, runner: str, task: UUID) -> None:
+        """Tell a runner that somebody wants an attempt of its to stop, if it can be told within a second. The wish is
+        recorded, and the runner looks in the log besides."""
+        if not self.is_connected:
+            return
+        try:
+            async with asyncio.timeout(_TELL_SECONDS):
+                await (await self.connected()).publish(subjects.control(runner), encode_control(CancelAttempt(task=task)))
+        except (nats.errors.Error, TimeoutError) as error:
+            log.warning("cancel.untold", runner=runner, error=type(error).__name__)
 
     async def run(self) -> None:
         """Connect, keep streams and consumers in being, for ever. An error of NATS ends the duty; its supervisor starts it again."""

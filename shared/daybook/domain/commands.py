@@ -34,6 +34,8 @@ class Submit(Command, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     fingerprint: str = ""
     rerun_of: str = ""
+    schedule: str = ""
+    slot: datetime | None = None
 
 
 class Reschedule(Command, frozen=True, kw_only=True):

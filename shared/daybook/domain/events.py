@@ -63,7 +63,8 @@ class TaskEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 class TaskSubmitted(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.submitted.v1"):
     """A task was accepted. With `run_at` it waits for that instant. `fingerprint` names the request, for idempotency keys;
-    `rerun_of` the task that this one repeats. From `expires_at` on it is not to be started any more."""
+    `rerun_of` the task that this one repeats, `schedule` and `slot` what it was submitted for. From `expires_at` on it is
+    not to be started any more."""
 
     owner: str
     app: str
@@ -77,6 +78,8 @@ class TaskSubmitted(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, ta
     fingerprint: str = ""
     rerun_of: str = ""
     expires_at: datetime | None = None
+    schedule: str = ""
+    slot: datetime | None = None
 
 
 class TaskRescheduled(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.rescheduled.v1"):

@@ -72,7 +72,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     fingerprint: str
     submitted_at: datetime
+    correlation: str = ""
     rerun_of: str = ""
+    schedule: str = ""
+    slot: datetime | None = None
     run_at: datetime | None = None
     deadline_at: datetime | None = None
     expires_at: datetime | None = None
@@ -139,7 +142,7 @@ def decide(task: Task | None, command: AnyCommand, now: datetime) -> AnyTaskEven
         return AlreadyExists(fingerprint=task.fingerprint) if task else _submit(command, now)
     if task is None:
         return NotFound()
-    said = _said(command)
+    said = _said(command, task)
     match command:
         case Reschedule():
             return _rescheduled(task, command, now, said)
@@ -189,7 +192,10 @@ def _begun(event: TaskSubmitted, status: Status, at: datetime) -> Task:
         policy=event.policy,
         labels=event.labels,
         fingerprint=event.fingerprint,
+        correlation=event.correlation,
         rerun_of=event.rerun_of,
+        schedule=event.schedule,
+        slot=event.slot,
         submitted_at=at,
         run_at=event.run_at,
         deadline_at=_deadline(event.policy, event.run_at or at),
@@ -212,6 +218,8 @@ def _submit(command: Submit, now: datetime) -> TaskSubmitted | Refusal:
         labels=command.labels,
         fingerprint=command.fingerprint,
         rerun_of=command.rerun_of,
+        schedule=command.schedule,
+        slot=command.slot,
         expires_at=None if command.run_at else _expiry(command.policy, now, _deadline(command.policy, now)),
         actor=command.actor,
         reason=command.reason,
@@ -314,10 +322,11 @@ def _fenced(task: Task, attempt: int, wanted: str) -> Refusal | None:
     return None if task.status is Status.RUNNING else NotAllowed(status=task.status, wanted=wanted)
 
 
-def _said(command: Command) -> dict[str, Any]:
+def _said(command: Command, task: Task) -> dict[str, Any]:
     return {
         "actor": command.actor,
         "reason": command.reason,
-        "correlation": command.correlation,
+        # What led to the task led to all that becomes of it: whoever waits for that need not know the task.
+        "correlation": command.correlation or task.correlation,
         "causation": command.causation,
     }

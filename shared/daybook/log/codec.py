@@ -14,13 +14,16 @@ import msgspec
 
 from .. import ids
 from ..domain.events import OTHER_EVENTS, TASK_EVENTS, Content, Event, kind_of
+from ..domain.schedule_events import SCHEDULE_EVENTS
 from .envelope import Unreadable
 
 INLINE_LIMIT_BYTES: Final = 8192
 _SALT_BYTES: Final = 16
 
 _ENCODER: Final = msgspec.json.Encoder()
-_DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {kind_of(event): msgspec.json.Decoder(event) for event in TASK_EVENTS + OTHER_EVENTS}
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {
+    kind_of(event): msgspec.json.Decoder(event) for event in TASK_EVENTS + SCHEDULE_EVENTS + OTHER_EVENTS
+}
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):

@@ -90,6 +90,19 @@ class Log:
         """The first event of each stream, without payload."""
         return {row["stream"]: _recorded(row) for row in await self.pool.fetch(_SQL["load_first"], streams)}
 
+    async def load_after(self, stream: UUID, version: int) -> list[Recorded]:
+        """The events of a stream behind a version, without payloads, in order."""
+        return [_recorded(row) for row in await self.pool.fetch(_SQL["load_after"], stream, version)]
+
+    async def load_last(self, streams: Sequence[UUID]) -> dict[UUID, Recorded]:
+        """The latest event of each stream, without payload; a stream that does not exist is missing from the answer."""
+        return {row["stream"]: _recorded(row) for row in await self.pool.fetch(_SQL["load_last"], streams)}
+
+    async def load_payloads(self, events: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], bytes | None]:
+        """The payloads of single events, by stream and version; None where one was erased or never was."""
+        streams, versions = [stream for stream, _ in events], [version for _, version in events]
+        return {(row["stream"], row["version"]): row["payload"] for row in await self.pool.fetch(_SQL["payloads"], streams, versions)}
+
     async def head(self) -> Cursor:
         """The cursor that has read everything there is now."""
         return tuple(row[0] for row in await self.pool.fetch(_SQL["head"]))

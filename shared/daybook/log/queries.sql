@@ -24,6 +24,23 @@ FROM log.event WHERE stream = $1 ORDER BY version;
 SELECT lane, position, stream, version, id, namespace, at, data, kind, payload
 FROM log.event WHERE stream = ANY ($1) ORDER BY stream, version;
 
+-- The part of a stream that is new to whoever knows its state at a version.
+-- name: load_after
+SELECT lane, position, stream, version, id, namespace, at, data, kind, NULL::bytea
+FROM log.event WHERE stream = $1 AND version > $2 ORDER BY version;
+
+-- name: load_last
+SELECT l.* FROM unnest($1::uuid[]) AS w (stream)
+CROSS JOIN LATERAL (
+    SELECT e.lane, e.position, e.stream, e.version, e.id, e.namespace, e.at, e.data, e.kind, NULL::bytea
+    FROM log.event e WHERE e.stream = w.stream ORDER BY e.version DESC LIMIT 1
+) l;
+
+-- name: payloads
+SELECT e.stream, e.version, e.payload
+FROM unnest($1::uuid[], $2::int[]) AS w (stream, version)
+JOIN log.event e ON e.stream = w.stream AND e.version = w.version;
+
 -- name: load_first
 SELECT lane, position, stream, version, id, namespace, at, data, kind, NULL::bytea
 FROM log.event WHERE stream = ANY ($1) AND version = 1;

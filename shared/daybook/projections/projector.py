@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Final
 
 from ..domain.events import AppPublished, Event, TaskEvent
+from ..domain.schedule_events import ScheduleEvent
 from ..log.connections import Connection, connect
 from ..log.digestion import Digestion, Handler
 from ..log.envelope import START, Cursor, Position, Recorded
 from ..log.postgres import read_page
 from ..log.sql import statements
 from .app import AppProjection
+from .schedule import ScheduleProjection
 from .task import TaskProjection
 from .timer import FOLLOWER as TIMER_FOLLOWER
 from .timer import TimerProjection
@@ -27,11 +29,11 @@ class Projector:
     in_transaction = True
 
     def __init__(self) -> None:
-        self._tasks, self._apps = TaskProjection(), AppProjection()
+        self._tasks, self._apps, self._schedules = TaskProjection(), AppProjection(), ScheduleProjection()
 
     def concerns(self, event: Event) -> bool:
-        """Facts about tasks and apps; there is no read model of tokens."""
-        return isinstance(event, TaskEvent | AppPublished)
+        """Facts about tasks, apps and schedules; there is no read model of tokens."""
+        return isinstance(event, TaskEvent | AppPublished | ScheduleEvent)
 
     async def begin(self, connection: Connection) -> None:
         """What is remembered of tasks may be older than what is there."""
@@ -39,12 +41,12 @@ class Projector:
 
     async def apply(self, connection: Connection, events: list[Recorded]) -> bool:
         """Have every projection digest these events."""
-        tasks = await self._tasks.apply(connection, events)
-        return await self._apps.apply(connection, events) or tasks
+        projections = self._tasks, self._apps, self._schedules
+        return any([await projection.apply(connection, events) for projection in projections])
 
 
 _MODELS: Final[tuple[tuple[str, Callable[[], Handler], tuple[str, ...]], ...]] = (
-    (FOLLOWER, Projector, ("read.task", "read.app")),
+    (FOLLOWER, Projector, ("read.task", "read.app", "read.schedule", "read.slot")),
     (TIMER_FOLLOWER, TimerProjection, ("read.timer",)),
 )
 

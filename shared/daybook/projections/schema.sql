@@ -59,3 +59,46 @@ ALTER TABLE read.timer OWNER TO daybook_projector;
 GRANT SELECT ON read.task, read.app TO daybook_api, daybook_scheduler;
 GRANT SELECT ON read.task TO daybook_runner;
 GRANT SELECT, INSERT, UPDATE, DELETE ON read.timer TO daybook_scheduler;
+
+-- One row per schedule: its state, which is all that a decision needs; and the ledger, one row per decision about slots.
+CREATE TABLE IF NOT EXISTS read.schedule (
+    id         uuid        PRIMARY KEY,
+    version    int         NOT NULL,
+    namespace  text        NOT NULL,
+    owner      text        NOT NULL,
+    app        text        NOT NULL,
+    deleted    boolean     NOT NULL,
+    created_at timestamptz NOT NULL,
+    snapshot   json        NOT NULL
+) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS schedule_by_time ON read.schedule (namespace, created_at DESC, id DESC) WHERE NOT deleted;
+CREATE INDEX IF NOT EXISTS schedule_by_owner ON read.schedule (namespace, owner, created_at DESC, id DESC) WHERE NOT deleted;
+
+CREATE TABLE IF NOT EXISTS read.slot (
+    schedule   uuid        NOT NULL,
+    version    int         NOT NULL,   -- of the schedule, when it was decided
+    slot       timestamptz NOT NULL,   -- the first, where it is a run of slots
+    last       timestamptz NOT NULL,
+    count      int         NOT NULL CHECK (count > 0),
+    outcome    text        NOT NULL CHECK (outcome IN ('fired', 'skipped')),
+    reason     text        NOT NULL,   -- why not; or what made it fire
+    task       uuid,
+    due_at     timestamptz NOT NULL,   -- later than the slot by its jitter
+    decided_at timestamptz NOT NULL,
+    PRIMARY KEY (schedule, version),
+    CHECK ((task IS NOT NULL) = (outcome = 'fired'))
+);
+CREATE INDEX IF NOT EXISTS slot_by_time ON read.slot (schedule, slot DESC, version DESC);
+
+ALTER TABLE read.schedule OWNER TO daybook_projector;
+ALTER TABLE read.slot OWNER TO daybook_projector;
+GRANT SELECT ON read.schedule, read.slot TO daybook_api;
+
+-- A timer is of a task, of a schedule (whose state it keeps), or of a submission that is to be there by then.
+ALTER TABLE read.timer ADD COLUMN IF NOT EXISTS what text NOT NULL DEFAULT 'task' CHECK (what IN ('task', 'schedule', 'submission'));
+ALTER TABLE read.timer ADD COLUMN IF NOT EXISTS state json;
+ALTER TABLE read.timer ADD COLUMN IF NOT EXISTS for_run boolean NOT NULL DEFAULT false;   -- it waits for one of its tasks to end
+ALTER TABLE read.timer ALTER COLUMN due_at DROP NOT NULL;
+
+ALTER TABLE read.task ADD COLUMN IF NOT EXISTS schedule uuid;
+CREATE INDEX IF NOT EXISTS task_by_schedule ON read.task (schedule, submitted_at DESC, id DESC) WHERE schedule IS NOT NULL;

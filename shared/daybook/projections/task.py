@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from .. import ids
 from ..domain.events import TaskEvent, TaskExpired, TaskFailed, TaskLost, TaskRescheduled, TaskRetried, TaskStarted, TaskSubmitted, TaskSucceeded
 from ..domain.status import TERMINAL, Status, status_after
 from ..log.connections import Connection
@@ -42,6 +43,7 @@ class TaskRow(msgspec.Struct, kw_only=True):
     queue: str
     labels: bytes
     submitted_at: datetime
+    schedule: UUID | None
 
 
 class TaskProjection:
@@ -159,6 +161,7 @@ def _begun(event: TaskSubmitted, recorded: Recorded, status: Status) -> TaskRow:
         labels=_ENCODE(event.labels),
         run_at=event.run_at,
         submitted_at=recorded.at,
+        schedule=ids.parse("sch", event.schedule) if event.schedule else None,
         started_at=None,
         finished_at=None,
     )

@@ -1,23 +1,57 @@
-"""The read model `timer`: one row per task that something will happen to at a time: it is due, its time in the queue is
-over, or its attempt is overdue. It has its own follower, in the scheduler, so that an outage of the API delays nothing.
+"""The read model `timer`: one row per thing that will be due. It has its own follower, in the scheduler, so that an
+outage of the API delays nothing.
 
-A row carries the version that made it: whoever fires it decides on the task as it is then. So a row that has become
-pointless (the attempt ended in time) costs nothing but a look when its time comes, and most of them are left to that.
+- `task`: something will happen to a task at a time: it is due, its time in the queue is over, or its attempt is overdue.
+  The row carries the version that made it: whoever fires it decides on the task as it is then. So a row that has become
+  pointless (the attempt ended in time) costs nothing but a look when its time comes, and most of them are left to that.
+- `schedule`: its next slot. The row carries the schedule's whole state, so that nobody reads a stream of a million slots.
+  Whoever decides slots writes it too; the higher version stays.
+- `submission`: a slot has fired, and its task is to be there by then. As a rule it is there first.
 """
 
-from datetime import datetime
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 from uuid import UUID
 
+import msgspec
+
+from .. import ids
 from ..domain.due import due_at
-from ..domain.events import Event, TaskCancelled, TaskDue, TaskEvent, TaskExpired
+from ..domain.events import Event, TaskCancelled, TaskDue, TaskEvent, TaskExpired, TaskSubmitted
+from ..domain.schedule import Snapshot
+from ..domain.schedule_events import ScheduleEvent, SlotFired
+from ..domain.slots import next_look
+from ..domain.status import TERMINAL, Status, status_after
 from ..log.connections import Connection
 from ..log.envelope import Recorded
 from ..log.sql import statements
+from .schedule import folded
 
 FOLLOWER: Final = "timer"
 _ENDING: Final = (TaskDue, TaskExpired, TaskCancelled)
+_SUBMITTED_WITHIN: Final = timedelta(seconds=2)
 _SQL: Final = statements("daybook.projections")
+_ENCODE: Final = msgspec.json.Encoder().encode
+_SNAPSHOT: Final = msgspec.json.Decoder(Snapshot)
+
+
+class PendingSubmission(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a `submission`: a slot of `schedule` that fired at `at`, and the schedule as that left it."""
+
+    schedule: UUID
+    snapshot: Snapshot
+    fired: SlotFired
+    at: datetime
+
+
+class _Changes(NamedTuple):
+    """What a page of events makes of the timers."""
+
+    wanted: dict[UUID, tuple[int, datetime]]
+    gone: dict[UUID, int]
+    submissions: dict[UUID, PendingSubmission]
+    ended: set[UUID]
+    failed: set[UUID]
 
 
 class TimerProjection:
@@ -26,28 +60,79 @@ class TimerProjection:
     in_transaction = True
 
     def concerns(self, event: Event) -> bool:
-        """What sets a timer, and what ends one."""
-        return isinstance(event, TaskEvent) and (isinstance(event, _ENDING) or due_at(event) is not None)
+        """What sets a timer, what ends one, and the ends that a schedule may be waiting for."""
+        if isinstance(event, TaskEvent):
+            return isinstance(event, _ENDING) or due_at(event) is not None or _schedule_of(event) is not None
+        return isinstance(event, ScheduleEvent)
 
     async def begin(self, connection: Connection) -> None:
         """Nothing is remembered between pages."""
 
     async def apply(self, connection: Connection, events: list[Recorded]) -> bool:
         """Set and remove timers; false when no event concerns one."""
-        wanted: dict[UUID, tuple[int, datetime]] = {}
-        gone: dict[UUID, int] = {}
+        changes = _Changes({}, {}, {}, set(), set())
+        schedules = await self._schedules(connection, events, changes)
         for recorded in events:
-            at = due_at(recorded.event) if isinstance(recorded.event, TaskEvent) else None
-            if at is not None:
-                wanted[recorded.stream] = (recorded.version, at)
-                gone.pop(recorded.stream, None)
-            elif isinstance(recorded.event, _ENDING):
-                wanted.pop(recorded.stream, None)
-                gone[recorded.stream] = recorded.version
-        if gone:
-            await connection.execute(_SQL["drop_timers"], list(gone), list(gone.values()))
-        if wanted:
-            streams = sorted(wanted)
-            versions, times = zip(*(wanted[stream] for stream in streams), strict=True)
-            await connection.execute(_SQL["put_timers"], streams, versions, times)
-        return bool(wanted or gone)
+            if isinstance(recorded.event, TaskEvent):
+                _note(recorded, recorded.event, changes)
+        if changes.gone:
+            await connection.execute(_SQL["drop_timers"], list(changes.gone), list(changes.gone.values()))
+        if changes.wanted:
+            rows = sorted((stream, version, at) for stream, (version, at) in changes.wanted.items())
+            await connection.execute(_SQL["put_timers"], *zip(*rows, strict=True))
+        if schedules:
+            await connection.execute(_SQL["put_schedule_timers"], *zip(*(_row(stream, schedules[stream]) for stream in sorted(schedules)), strict=True))
+        if changes.submissions:
+            pending = [(task, each.at + _SUBMITTED_WITHIN, _ENCODE(each)) for task, each in sorted(changes.submissions.items())]
+            await connection.execute(_SQL["put_submissions"], *zip(*pending, strict=True))
+        if changes.ended:
+            await connection.execute(_SQL["wake_schedules"], sorted(changes.ended), sorted(changes.failed))
+        return bool(schedules or any(changes))
+
+    async def _schedules(self, connection: Connection, events: list[Recorded], changes: _Changes) -> dict[UUID, Snapshot]:
+        """The schedules that these events change; the tasks that their slots are to have go to `changes`."""
+        ours = [recorded for recorded in events if isinstance(recorded.event, ScheduleEvent)]
+        if not ours:
+            return {}
+        rows = await connection.fetch(_SQL["known_schedule_timers"], list({recorded.stream for recorded in ours}))
+        known: dict[UUID, Snapshot] = {row["id"]: _SNAPSHOT.decode(row["state"]) for row in rows}
+        changed: dict[UUID, Snapshot] = {}
+        for recorded in ours:
+            after = folded(known.get(recorded.stream), recorded)
+            if after is not None:
+                known[recorded.stream] = changed[recorded.stream] = after
+            if isinstance(recorded.event, SlotFired) and (task := ids.parse("tsk", recorded.event.task)) is not None:
+                pending = PendingSubmission(schedule=recorded.stream, snapshot=known[recorded.stream], fired=recorded.event, at=recorded.at)
+                changes.submissions[task] = pending
+        return changed
+
+
+def _note(recorded: Recorded, event: TaskEvent, changes: _Changes) -> None:
+    stream, version = recorded.stream, recorded.version
+    at = due_at(event)
+    if at is not None:
+        changes.wanted[stream] = (version, at)
+        changes.gone.pop(stream, None)
+    elif isinstance(event, _ENDING) or (isinstance(event, TaskSubmitted) and event.schedule):
+        changes.wanted.pop(stream, None)
+        changes.gone[stream] = version
+    schedule = _schedule_of(event)
+    if schedule is None:
+        return
+    changes.submissions.pop(stream, None)
+    status = status_after(event)
+    if status in TERMINAL:
+        changes.ended.add(schedule)
+        if status is Status.ERROR:
+            changes.failed.add(schedule)
+
+
+def _schedule_of(event: TaskEvent) -> UUID | None:
+    """The schedule that led to the task; None for events that are neither its beginning nor its end."""
+    if not event.correlation or not (isinstance(event, TaskSubmitted) or status_after(event) in TERMINAL):
+        return None
+    return ids.parse("sch", event.correlation)
+
+
+def _row(stream: UUID, snapshot: Snapshot) -> tuple[UUID, int, datetime | None, bytes]:
+    return stream, snapshot.schedule.version, next_look(snapshot.schedule, ids.spell("sch", stream)), _ENCODE(snapshot)
