@@ -13,11 +13,13 @@ from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError
 from tests.bus.parts import everything, open_log, submit
+from tests.scheduler.schedules import create
 
 from daybook import ids
 from daybook.bus import topology
 from daybook.bus.jetstream import Bus
-from daybook.domain.events import AppPublished, Event, TaskCancelRequested, TaskRescheduled
+from daybook.domain.events import AppPublished, Event, TaskCancelRequested, TaskRescheduled, kind_of
+from daybook.domain.schedule_events import ScheduleCreated, ScheduleDeleted, SchedulePaused, ScheduleResumed, SlotFired
 from daybook.log.connections import Connection, connect
 from daybook.log.envelope import Recorded, Unreadable
 from daybook.log.postgres import Log
@@ -89,6 +91,22 @@ async def test_an_event_becomes_a_cloud_event(relaying: Relaying, js: JetStreamC
         "ce-type": "task.submitted.v1",
         "content-type": "application/json",
     }
+
+
+async def test_what_happens_to_a_schedule_is_told_under_its_name(relaying: Relaying, js: JetStreamContext) -> None:
+    schedule = await create(relaying.log, app="images.resize")
+    name = ids.spell("sch", schedule)
+    await relaying.tell()
+    relaying.relay = Relay(relaying.log, relaying.relay._bus)
+    events: list[Event] = [SlotFired(slot=NOON, task="tsk_1", cause="trigger"), SchedulePaused(reason="a rest"), ScheduleResumed(), ScheduleDeleted()]
+    for version, event in enumerate(events, 2):
+        await grow(relaying.log, schedule, version, event)
+    await relaying.tell()
+    facts = await told(js)
+    verbs = ["created", "fired", "paused", "resumed", "deleted"]
+    assert [fact.subject for fact in facts] == [f"daybook.default.ann.fact.images-resize.{name}.{verb}" for verb in verbs]
+    assert [fact.headers["ce-type"] for fact in facts if fact.headers] == [kind_of(ScheduleCreated), *map(kind_of, events)]
+    assert {fact.headers["ce-subject"] for fact in facts if fact.headers} == {name}
 
 
 async def test_pages_are_told_whole_and_in_order(relaying: Relaying, js: JetStreamContext) -> None:
