@@ -2,8 +2,9 @@
 long, `TaskLost` when its attempt is overdue. To a schedule: what `slots` decides.
 
 Sleeps until the next timer or until one is set, and looks every two seconds besides: it may have been set through
-another scheduler, which is dead by now. Firing is a command like any other: load, fold, decide, append. Of two
-schedulers one wins, and a task that was cancelled or rescheduled meanwhile wins against both.
+another scheduler, which is dead by now. Firing is a command like any other: load, fold, decide, append; where the timer's row
+says all there is to know, the append alone. Of two schedulers one wins, and a task that was cancelled or rescheduled
+meanwhile wins against both.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ import structlog
 
 from daybook import ids
 from daybook.domain.due import what_is_due
-from daybook.domain.events import TaskEvent
+from daybook.domain.events import TaskDue, TaskEvent
 from daybook.domain.task import decide, fold
 from daybook.log.connections import Connection, connect
 from daybook.log.envelope import Appended, Conflict, Recorded, StreamUnreadable
@@ -30,6 +31,9 @@ _BATCH: Final = 500
 _LONGEST_SLEEP_SECONDS: Final = 2.0
 _HELD_ELSEWHERE_SECONDS: Final = 0.1
 _ACTOR: Final = "scheduler"
+_DUE: Final = TaskDue(actor=_ACTOR)
+_AS_BEFORE: Final = ""
+"""The namespace of an event that is not its stream's first is that of the one before."""
 _SQL: Final = statements("daybook.projections")
 
 log = structlog.get_logger()
@@ -73,7 +77,7 @@ class Timers:
                 return 0
             schedules = [row for row in rows if row["what"] == "schedule"]
             submissions = [row for row in rows if row["what"] == "submission"]
-            tasks = [row for row in rows if row["what"] == "task"]
+            tasks = [row for row in rows if row["what"] in {"due", "task"}]
             if schedules:
                 await self._slots.decide(connection, schedules, _clock(rows))
             if submissions:
@@ -88,8 +92,10 @@ class Timers:
     async def _tasks(self, rows: Sequence[asyncpg.Record]) -> None:
         # The clock goes on from row to row: by the first one's time the last would not be due yet.
         now = max(row["now"] for row in rows)
-        tasks = await self._log.load_many([row["id"] for row in rows])
-        appends = [append for stream, recorded in tasks.items() if (append := self._fired(stream, recorded, now)) is not None]
+        appends = [self._log.append(row["id"], row["version"] + 1, _DUE, namespace=_AS_BEFORE) for row in rows if row["what"] == "due"]
+        if others := [row["id"] for row in rows if row["what"] == "task"]:
+            tasks = await self._log.load_many(others)
+            appends += [append for stream, recorded in tasks.items() if (append := self._fired(stream, recorded, now)) is not None]
         outcomes = await asyncio.gather(*appends, return_exceptions=True)
         for outcome in outcomes:
             # A conflict is an answer: the task went on without its timer.

@@ -54,8 +54,8 @@ SELECT * FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::timestamptz[]
 ON CONFLICT DO NOTHING;
 
 -- name: put_timers
-INSERT INTO read.timer AS t (id, version, due_at) SELECT * FROM unnest($1::uuid[], $2::int[], $3::timestamptz[])
-ON CONFLICT (id) DO UPDATE SET version = excluded.version, due_at = excluded.due_at, what = 'task', state = NULL WHERE t.version < excluded.version;
+INSERT INTO read.timer AS t (id, version, due_at, what) SELECT * FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::text[])
+ON CONFLICT (id) DO UPDATE SET version = excluded.version, due_at = excluded.due_at, what = excluded.what, state = NULL WHERE t.version < excluded.version;
 
 -- name: drop_timers
 DELETE FROM read.timer t USING unnest($1::uuid[], $2::int[]) AS d (id, version) WHERE t.id = d.id AND t.version <= d.version;

@@ -94,8 +94,8 @@ ALTER TABLE read.schedule OWNER TO daybook_projector;
 ALTER TABLE read.slot OWNER TO daybook_projector;
 GRANT SELECT ON read.schedule, read.slot TO daybook_api;
 
--- A timer is of a task, of a schedule (whose state it keeps), or of a submission that is to be there by then.
-ALTER TABLE read.timer ADD COLUMN IF NOT EXISTS what text NOT NULL DEFAULT 'task' CHECK (what IN ('task', 'schedule', 'submission'));
+-- A timer is of a task (one that is plainly `due`, or one that must be looked at), of a schedule (whose state it keeps), or of a submission that is to be there by then.
+ALTER TABLE read.timer ADD COLUMN IF NOT EXISTS what text NOT NULL DEFAULT 'task' CHECK (what IN ('due', 'task', 'schedule', 'submission'));
 ALTER TABLE read.timer ADD COLUMN IF NOT EXISTS state json;
 ALTER TABLE read.timer ADD COLUMN IF NOT EXISTS for_run boolean NOT NULL DEFAULT false;   -- it waits for one of its tasks to end
 ALTER TABLE read.timer ALTER COLUMN due_at DROP NOT NULL;

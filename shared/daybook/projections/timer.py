@@ -4,6 +4,8 @@ outage of the API delays nothing.
 - `task`: something will happen to a task at a time: it is due, its time in the queue is over, or its attempt is overdue.
   The row carries the version that made it: whoever fires it decides on the task as it is then. So a row that has become
   pointless (the attempt ended in time) costs nothing but a look when its time comes, and most of them are left to that.
+- `due`: the same for a task that was submitted for a time, and about which there is nothing else to know: as long as that
+  version is its latest, what follows is `TaskDue`.
 - `schedule`: its next slot. The row carries the schedule's whole state, so that nobody reads a stream of a million slots.
   Whoever decides slots writes it too; the higher version stays.
 - `submission`: a slot has fired, and its task is to be there by then. As a rule it is there first.
@@ -47,7 +49,7 @@ class PendingSubmission(msgspec.Struct, frozen=True, kw_only=True):
 class _Changes(NamedTuple):
     """What a page of events makes of the timers."""
 
-    wanted: dict[UUID, tuple[int, datetime]]
+    wanted: dict[UUID, tuple[int, datetime, str]]
     gone: dict[UUID, int]
     submissions: dict[UUID, PendingSubmission]
     ended: set[UUID]
@@ -78,7 +80,7 @@ class TimerProjection:
         if changes.gone:
             await connection.execute(_SQL["drop_timers"], list(changes.gone), list(changes.gone.values()))
         if changes.wanted:
-            rows = sorted((stream, version, at) for stream, (version, at) in changes.wanted.items())
+            rows = sorted((stream, *timer) for stream, timer in changes.wanted.items())
             await connection.execute(_SQL["put_timers"], *zip(*rows, strict=True))
         if schedules:
             await connection.execute(_SQL["put_schedule_timers"], *zip(*(_row(stream, schedules[stream]) for stream in sorted(schedules)), strict=True))
@@ -111,7 +113,7 @@ def _note(recorded: Recorded, event: TaskEvent, changes: _Changes) -> None:
     stream, version = recorded.stream, recorded.version
     at = due_at(event)
     if at is not None:
-        changes.wanted[stream] = (version, at)
+        changes.wanted[stream] = (version, at, "due" if _is_plainly_due(event) else "task")
         changes.gone.pop(stream, None)
     elif isinstance(event, _ENDING) or (isinstance(event, TaskSubmitted) and event.schedule):
         changes.wanted.pop(stream, None)
@@ -125,6 +127,12 @@ def _note(recorded: Recorded, event: TaskEvent, changes: _Changes) -> None:
         changes.ended.add(schedule)
         if status is Status.ERROR:
             changes.failed.add(schedule)
+
+
+def _is_plainly_due(event: TaskEvent) -> bool:
+    if not isinstance(event, TaskSubmitted) or event.run_at is None:
+        return False
+    return event.policy.queue_ttl_seconds is None and event.policy.deadline_seconds is None and not event.correlation
 
 
 def _schedule_of(event: TaskEvent) -> UUID | None:
