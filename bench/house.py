@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -29,15 +29,23 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProcessorTime:
-    """Processor time of all processes below one process, by what they are."""
+    """Processor time, and memory, of all processes below one process, by what they are."""
 
     def __init__(self, root: int) -> None:
         self._root = root
 
     def read(self) -> dict[str, float]:
         """Seconds so far, by service; threads and children included."""
+        return self._summed(lambda stat: (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK"))
+
+    def resident_mb(self) -> dict[str, float]:
+        """Megabytes in memory now, by service."""
+        return self._summed(lambda stat: int(stat[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
+
+    def _summed(self, figure: Callable[[list[str]], float]) -> dict[str, float]:
+        """This figure of each process' `stat` (the fields after its name), summed by service."""
         parents: dict[int, int] = {}
-        ticks: dict[int, int] = {}
+        figures: dict[int, float] = {}
         names: dict[int, str] = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -47,12 +55,12 @@ class ProcessorTime:
                 except OSError:
                     continue
                 parents[int(entry.name)] = int(fields[1])
-                ticks[int(entry.name)] = int(fields[11]) + int(fields[12])
+                figures[int(entry.name)] = figure(fields)
         found: dict[str, float] = {}
-        for pid, used in ticks.items():
+        for pid, value in figures.items():
             if self._is_ours(pid, parents):
                 name = _service_of(names[pid])
-                found[name] = found.get(name, 0.0) + used / os.sysconf("SC_CLK_TCK")
+                found[name] = found.get(name, 0.0) + value
         return found
 
     def _is_ours(self, pid: int, parents: dict[int, int]) -> bool:
@@ -62,13 +70,13 @@ class ProcessorTime:
 
 
 @asynccontextmanager
-async def house() -> AsyncIterator[House]:
-    """Bring a system up in a temporary folder; take it down at the end."""
+async def house(database_url: str | None = None) -> AsyncIterator[House]:
+    """Bring a system up in a temporary folder, or over a database that is there already; take it down at the end."""
     with tempfile.TemporaryDirectory(prefix="daybook-bench-", dir="/var/tmp") as folder:
         # PostgreSQL never runs as root; where this does, its user must be able to enter.
         Path(folder).chmod(0o711)
         data = Path(folder) / "data"
-        environment = {**os.environ, "DAYBOOK_LOG_LEVEL": "warning"}
+        environment = {**os.environ, "DAYBOOK_LOG_LEVEL": "warning"} | ({} if database_url is None else {"DAYBOOK_DATABASE_URL": database_url})
         arguments = ("-m", "daybook", "up", str(Path(__file__).parent / "apps.py"), "--data", str(data), "--port", str(_free_port()))
         log = (Path(folder) / "up.log").open("wb")
         process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=log, stderr=log, env=environment)

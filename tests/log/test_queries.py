@@ -23,6 +23,11 @@ async def test_every_statement_can_be_prepared(package: str, owner: Connection) 
             pytest.fail(f"{package}: {name}: {error}")
 
 
+async def test_what_is_due_is_found_without_a_look_at_what_is_not(owner: Connection) -> None:
+    plan = await owner.fetch("EXPLAIN " + statements("daybook.projections")["due_timers"].replace("$1", "500"))
+    assert any("Index Cond" in row[0] and "due_at" in row[0] for row in plan), "\n".join(row[0] for row in plan)
+
+
 def test_no_file_of_statements_is_left_out() -> None:
     found = {path.parent.name for place in ("shared", "services") for path in (HOUSE / place).rglob("queries.sql")}
     assert found == {package.rpartition(".")[2] for package in PACKAGES}

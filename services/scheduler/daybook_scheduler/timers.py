@@ -30,6 +30,7 @@ from .slots import Slots
 _BATCH: Final = 500
 _LONGEST_SLEEP_SECONDS: Final = 2.0
 _HELD_ELSEWHERE_SECONDS: Final = 0.1
+_BREATH_SECONDS: Final = 0.005
 _ACTOR: Final = "scheduler"
 _DUE: Final = TaskDue(actor=_ACTOR)
 _AS_BEFORE: Final = ""
@@ -53,18 +54,21 @@ class Timers:
 
     async def run(self) -> None:
         """Fire what is due, sleep until the next, for ever."""
-        connection = await connect(self._log.url, self._log.database_role)
+        # Timers are made from the log: one that a crash of the database brings back is found to have been fired.
+        connection = await connect(self._log.url, self._log.database_role, asynchronous_commit=True)
         try:
             while True:
                 self._changed.clear()
-                if await self._fire(connection) == _BATCH:
+                fired = await self._fire(connection)
+                if fired == _BATCH:
                     continue
                 seconds: float | None = await connection.fetchval(_SQL["next_timer"])
                 if seconds is None:
                     seconds = _LONGEST_SLEEP_SECONDS
                 elif seconds <= 0:
-                    # It is due and was not for us to fire: another scheduler is at it, or died at it a moment ago.
-                    seconds = _HELD_ELSEWHERE_SECONDS
+                    # It is due since a moment ago, and others will be in another. Or it was not for us to fire: another
+                    # scheduler is at it, or died at it.
+                    seconds = _BREATH_SECONDS if fired else _HELD_ELSEWHERE_SECONDS
                 await self._sleep(min(seconds, _LONGEST_SLEEP_SECONDS))
         finally:
             connection.terminate()

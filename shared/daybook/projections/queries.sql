@@ -85,8 +85,9 @@ ON CONFLICT DO NOTHING;
 UPDATE read.timer t SET due_at = least(t.due_at, clock_timestamp())
 WHERE t.id = ANY ($1) AND t.what = 'schedule' AND (t.for_run OR (t.id = ANY ($2) AND t.state #> '{schedule,rule,pause_after_errors}' IS NOT NULL));
 
+-- The time in a query of its own: compared with what may change from row to row, the index would be walked to its end.
 -- name: due_timers
-SELECT id, version, what, state, due_at, clock_timestamp() AS now FROM read.timer WHERE due_at <= clock_timestamp()
+SELECT id, version, what, state, due_at, clock_timestamp() AS now FROM read.timer WHERE due_at <= (SELECT clock_timestamp())
 ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED;
 
 -- How long until the next timer, by the database's clock; null when there is none.
