@@ -129,6 +129,17 @@ async def test_a_slot_whose_task_is_missing_gets_it(settings: Settings, log: Log
         await eventually(lambda: owner.fetchval("SELECT count(*) = 1 FROM read.timer"))
 
 
+async def test_what_a_newer_release_wrote_waits_and_keeps_nobody_else_waiting(settings: Settings, log: Log, owner: Connection) -> None:
+    put = "INSERT INTO read.timer (id, version, due_at, what, state) VALUES ($1, 1, clock_timestamp(), $2, $3)"
+    strangers = [ids.new_id(), ids.new_id()]
+    for stranger, what in zip(strangers, ("schedule", "submission"), strict=True):
+        await owner.execute(put, stranger, what, b'{"mood": "of tomorrow"}')
+    async with running_scheduler(settings):
+        await has_fired(log, await create(log, overlap="allow"), 1)
+        later = "SELECT count(*) = 2 FROM read.timer WHERE id = ANY ($1) AND due_at > clock_timestamp() + interval '30 s'"
+        await eventually(lambda: owner.fetchval(later, strangers))
+
+
 async def trigger(log: Log, stream: UUID) -> None:
     """Record that a slot fired, and no more: the task is for the scheduler to submit."""
     schedule = await state(log, stream)

@@ -10,7 +10,7 @@ The time is the database's: what it was when the timers were taken, and what has
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -41,6 +41,7 @@ _ENCODE: Final = msgspec.json.Encoder().encode
 _SNAPSHOT: Final = msgspec.json.Decoder(Snapshot)
 _PENDING: Final = msgspec.json.Decoder(PendingSubmission)
 
+_State = TypeVar("_State")
 _Kept: TypeAlias = tuple[UUID, int, datetime | None, bool, bytes]
 
 log = structlog.get_logger()
@@ -77,26 +78,26 @@ class Slots:
             pending = await self._step(pending, clock)
             if not pending:
                 break
-        readable = {look.stream for look in looks}
-        later = clock() + _UNREADABLE
-        kept: list[_Kept] = [(row["id"], row["version"], later, False, row["state"]) for row in rows if row["id"] not in readable]
+        kept: list[_Kept] = []
         for look in looks:
             wait = look.wait or Wait(until=clock())
             kept.append((look.stream, look.snapshot.schedule.version, wait.until, wait.for_run, _ENCODE(look.snapshot)))
-        await connection.execute(_SQL["keep_schedule_timers"], *zip(*sorted(kept, key=lambda row: row[0]), strict=True))
+        readable = {look.stream for look in looks}
+        await _keep(connection, kept + _postponed([row for row in rows if row["id"] not in readable], clock()))
 
-    async def submit(self, rows: Sequence[asyncpg.Record]) -> None:
-        """Submit the tasks of slots that fired a while ago, which whoever fired them has not done."""
-        pending = [_PENDING.decode(row["state"]) for row in rows]
-        await self._submit([(each.schedule, each.snapshot, each.fired, each.at) for each in pending])
-        log.info("slots.submitted_late", slots=len(rows))
+    async def submit(self, connection: Connection, rows: Sequence[asyncpg.Record], clock: Callable[[], datetime]) -> list[asyncpg.Record]:
+        """Submit the tasks of slots that fired a while ago, which whoever fired them has not done; returns the timers of
+        those that are there now."""
+        readable = {row["id"]: pending for row in rows if (pending := _read(_PENDING, row)) is not None}
+        await self._submit([(each.schedule, each.snapshot, each.fired, each.at) for each in readable.values()])
+        if postponed := _postponed([row for row in rows if row["id"] not in readable], clock()):
+            await _keep(connection, postponed)
+        log.info("slots.submitted_late", slots=len(readable))
+        return [row for row in rows if row["id"] in readable]
 
     def _look(self, row: asyncpg.Record) -> _Look | None:
-        try:
-            return _Look(row["id"], _SNAPSHOT.decode(row["state"]), row["due_at"])
-        except msgspec.DecodeError as error:
-            log.error("schedule.unreadable", schedule=ids.spell("sch", row["id"]), detail=str(error))
-            return None
+        snapshot = _read(_SNAPSHOT, row)
+        return None if snapshot is None else _Look(row["id"], snapshot, row["due_at"])
 
     async def _step(self, looks: list[_Look], clock: Callable[[], datetime]) -> list[_Look]:
         """One decision about each; returns those about which there may be more to decide."""
@@ -166,6 +167,23 @@ class Slots:
                 for stream, snapshot, event, at in fired
             )
         )
+
+
+def _read(decoder: "msgspec.json.Decoder[_State]", row: asyncpg.Record) -> _State | None:
+    try:
+        return decoder.decode(row["state"])
+    except msgspec.DecodeError as error:
+        # Written by a newer release. It must not keep all others from being fired.
+        log.error("timer.unreadable", timer=str(row["id"]), what=row["what"], detail=str(error))
+        return None
+
+
+def _postponed(rows: Sequence[asyncpg.Record], now: datetime) -> list[_Kept]:
+    return [(row["id"], row["version"], now + _UNREADABLE, False, row["state"]) for row in rows]
+
+
+async def _keep(connection: Connection, kept: list[_Kept]) -> None:
+    await connection.execute(_SQL["keep_schedule_timers"], *zip(*sorted(kept, key=lambda row: row[0]), strict=True))
 
 
 def _run_of(last: Recorded) -> Run:

@@ -79,16 +79,17 @@ class Timers:
             rows = await connection.fetch(_SQL["due_timers"], _BATCH)
             if not rows:
                 return 0
+            now = _clock(rows)
             schedules = [row for row in rows if row["what"] == "schedule"]
             submissions = [row for row in rows if row["what"] == "submission"]
-            tasks = [row for row in rows if row["what"] in {"due", "task"}]
+            done = [row for row in rows if row["what"] in {"due", "task"}]
             if schedules:
-                await self._slots.decide(connection, schedules, _clock(rows))
+                await self._slots.decide(connection, schedules, now)
+            if done:
+                await self._tasks(done)
             if submissions:
-                await self._slots.submit(submissions)
-            if tasks:
-                await self._tasks(tasks)
-            if done := submissions + tasks:
+                done += await self._slots.submit(connection, submissions, now)
+            if done:
                 await connection.execute(_SQL["drop_timers"], [row["id"] for row in done], [row["version"] for row in done])
             log.debug("timers.fired", timers=len(rows))
             return len(rows)

@@ -69,7 +69,7 @@ SELECT *, 'schedule' FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::j
 ON CONFLICT (id) DO UPDATE SET version = excluded.version, due_at = excluded.due_at, state = excluded.state, for_run = false
 WHERE t.version < excluded.version;
 
--- What a scheduler has made of schedules whose timers it holds.
+-- What a scheduler has made of schedules (or not made of others) whose timers it holds.
 -- name: keep_schedule_timers
 UPDATE read.timer t SET version = k.version, due_at = k.due_at, for_run = k.for_run, state = k.state
 FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::boolean[], $5::json[]) AS k (id, version, due_at, for_run, state)
