@@ -24,7 +24,7 @@ LONG ?=
 MUTANT ?=
 REPEAT ?=
 
-.PHONY: help install up demo test chaos check format bench docs lock clean
+.PHONY: help install up demo test chaos almanac check format bench docs lock clean
 
 help: ## Tell what there is
 	@echo "make TARGET, where TARGET is one of:"
@@ -43,6 +43,9 @@ test: $(INSTALLED) ## Run all tests; TESTS=tests/domain runs some of them
 
 chaos: $(INSTALLED) ## Break everything, one thing after the other, and check; SEED=7 runs it with that seed, LONG=1 all of it (docs/explanation/chaos.md)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) $(if $(MUTANT),--mutant $(MUTANT)) $(if $(REPEAT),--repeat $(REPEAT))
+
+almanac: $(INSTALLED) ## Hold slots against a walk over every minute of ten years in 52 zones; about six minutes on two cores
+	@$(BIN)/python -m tests.domain.almanac
 
 check: $(INSTALLED) ## Lint, format, types, layers, generated pages, and every command of the README
 	$(BIN)/ruff check

@@ -154,7 +154,7 @@ _HTTP: Final = """\
 # HTTP
 
 The same is told to machines by `GET /openapi.json` (OpenAPI 3.1). Every request but those without a token carries \
-`Authorization: Bearer dbk_…`; times are RFC 3339 in UTC; ids are `tsk_` and 26 characters.
+`Authorization: Bearer dbk_…`; times are RFC 3339 in UTC; ids are `tsk_` (`sch_` for schedules) and 26 characters.
 
 | method and path | purpose | answers |
 |---|---|---|

@@ -16,14 +16,16 @@ from daybook.log.envelope import Recorded
 from daybook.testing import eventually
 
 SCHEDULED = {"app": "t.echo", "delay": "1h"}
+YEARLY = {"app": "t.echo", "cron": "0 0 1 1 *"}
 
 
 class Route(NamedTuple):
-    """What a route does: to whose task, and for which scope; and a request that its owner may make."""
+    """What a route does: to whose task or schedule, and for which scope; and a request that its owner may make."""
 
     scope: str | None
     """None for a route that asks for no token."""
     of_task: bool = False
+    of_schedule: bool = False
     body: Any = None
     status: int = 200
 
@@ -42,6 +44,17 @@ ROUTES = {
     ("POST", "/v1/tasks/{task_id}/run-now"): Route("submit", of_task=True),
     ("POST", "/v1/tasks/{task_id}/retry"): Route("submit", of_task=True, status=409),
     ("POST", "/v1/tasks/{task_id}/rerun"): Route("submit", of_task=True, body={"delay": "2h"}, status=202),
+    ("POST", "/v1/schedules"): Route("submit", body=YEARLY, status=201),
+    ("GET", "/v1/schedules"): Route("read"),
+    ("POST", "/v1/schedules/preview"): Route("read", body={"cron": "@daily"}),
+    ("GET", "/v1/schedules/{schedule_id}"): Route("read", of_schedule=True),
+    ("PATCH", "/v1/schedules/{schedule_id}"): Route("submit", of_schedule=True, body={"priority": 1}),
+    ("DELETE", "/v1/schedules/{schedule_id}"): Route("submit", of_schedule=True, status=204),
+    ("POST", "/v1/schedules/{schedule_id}/pause"): Route("submit", of_schedule=True),
+    ("POST", "/v1/schedules/{schedule_id}/resume"): Route("submit", of_schedule=True),
+    ("POST", "/v1/schedules/{schedule_id}/trigger"): Route("submit", of_schedule=True, status=202),
+    ("POST", "/v1/schedules/{schedule_id}/backfill"): Route("submit", of_schedule=True, body={"since": "1000d"}, status=202),
+    ("GET", "/v1/schedules/{schedule_id}/slots"): Route("read", of_schedule=True),
     ("GET", "/v1/apps"): Route("read"),
     ("GET", "/v1/apps/{app}"): Route("read"),
     ("GET", "/livez"): Route(None),
@@ -49,8 +62,8 @@ ROUTES = {
     ("GET", "/openapi.json"): Route(None),
 }
 WITH_TOKEN = [key for key, route in ROUTES.items() if route.scope is not None]
-OF_TASK = [key for key, route in ROUTES.items() if route.of_task]
-MISSING = "tsk_01kbr5vc2ze8trbz1mgbpz5yqd"
+OF_SOMEBODY = [key for key, route in ROUTES.items() if route.of_task or route.of_schedule]
+MISSING = "01kbr5vc2ze8trbz1mgbpz5yqd"
 
 
 @dataclass
@@ -91,35 +104,37 @@ async def test_every_route_is_in_the_matrix(services: Services) -> None:
     for key, operation in described.items():
         assert bool(operation["security"]) == (ROUTES[key].scope is not None), key
         assert ("401" in operation["responses"]) == (ROUTES[key].scope is not None), key
-        assert ("404" in operation["responses"]) >= ROUTES[key].of_task, key
+        assert ("404" in operation["responses"]) >= (key in OF_SOMEBODY), key
     routed = {(method, route.path_format) for route in services.api.app.routes for method in route.methods if method != "OPTIONS"}
     assert routed == set(ROUTES)
 
 
 @pytest.mark.parametrize("key", ROUTES, ids=" ".join)
 async def test_who_owns_a_task_may_do_everything_with_it(services: Services, people: People, key: tuple[str, str]) -> None:
-    answer = await _ask(services, people.ann, key, await _task_of(services, people.ann))
+    answer = await _ask(services, people.ann, key, await _thing_of(services, people.ann, key))
     assert answer.status_code == ROUTES[key].status, answer.text
 
 
-@pytest.mark.parametrize("key", OF_TASK, ids=" ".join)
+@pytest.mark.parametrize("key", OF_SOMEBODY, ids=" ".join)
 @pytest.mark.parametrize("other", ["ben", "ann_elsewhere"])
 async def test_somebody_elses_task_is_the_same_as_none(services: Services, people: People, key: tuple[str, str], other: str) -> None:
-    task = await _task_of(services, people.ann)
+    task = await _thing_of(services, people.ann, key)
     token = getattr(people, other)
     theirs = await _ask(services, token, key, task)
-    none = await _ask(services, token, key, MISSING)
+    missing = f"{task[:4]}{MISSING}"
+    none = await _ask(services, token, key, missing)
     assert theirs.status_code == none.status_code == 404
-    assert _comparable(theirs, task) == _comparable(none, MISSING)
+    assert _comparable(theirs, task) == _comparable(none, missing)
     for header in ({"If-Match": '"1"'}, {"If-None-Match": '"1"', "Prefer": "wait=30"}, {"Accept": "text/event-stream"}):
         assert (await _ask(services, token, key, task, **header)).status_code == 404
     async with services.client(people.ann) as ann:
-        assert (await ann.get(f"/v1/tasks/{task}")).json()["version"] == 1
+        noun = "schedules" if ROUTES[key].of_schedule else "tasks"
+        assert (await ann.get(f"/v1/{noun}/{task}")).json()["version"] == 1
 
 
 @pytest.mark.parametrize("key", WITH_TOKEN, ids=" ".join)
 async def test_without_a_token_that_is_good_there_is_nothing(services: Services, people: People, key: tuple[str, str]) -> None:
-    task = await _task_of(services, people.ann)
+    task = await _thing_of(services, people.ann, key)
     short = people.ann[:-1]
     last = "0" if people.ann[-1] != "0" else "1"
     for token in (None, "dbk_", "x", short, short + last, "dbk_01kbr5vc2ze8trbz1mgbpz5yqd" + "0" * 32, people.ann.upper(), f"{people.ann} x"):
@@ -131,7 +146,7 @@ async def test_without_a_token_that_is_good_there_is_nothing(services: Services,
 
 @pytest.mark.parametrize("key", WITH_TOKEN, ids=" ".join)
 async def test_a_token_that_has_run_out_is_worth_nothing(services: Services, people: People, key: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    task = await _task_of(services, people.ann)
+    task = await _thing_of(services, people.ann, key)
     token = await services.token("ann", namespace="here", expires_at=clock.after(3600))
     assert (await _ask(services, token, key, task)).status_code == ROUTES[key].status
     later = clock.after(3601)
@@ -176,7 +191,7 @@ async def test_a_token_that_is_revoked_while_it_is_read_is_not_remembered(servic
 
 @pytest.mark.parametrize("key", WITH_TOKEN, ids=" ".join)
 async def test_a_token_does_what_its_scopes_say(services: Services, people: People, key: tuple[str, str]) -> None:
-    task = await _task_of(services, people.ann)
+    task = await _thing_of(services, people.ann, key)
     for token, scope in ((people.reader, "read"), (people.submitter, "submit")):
         answer = await _ask(services, token, key, task)
         if scope == ROUTES[key].scope:
@@ -186,23 +201,23 @@ async def test_a_token_does_what_its_scopes_say(services: Services, people: Peop
             assert ROUTES[key].scope in answer.json()["detail"].split(".")[0]
 
 
-@pytest.mark.parametrize("key", OF_TASK, ids=" ".join)
+@pytest.mark.parametrize("key", OF_SOMEBODY, ids=" ".join)
 async def test_an_admin_may_do_everything_in_the_namespace(services: Services, people: People, key: tuple[str, str]) -> None:
-    assert (await _ask(services, people.admin, key, await _task_of(services, people.ann))).status_code == ROUTES[key].status
-    assert (await _ask(services, people.admin, key, await _task_of(services, people.ann_elsewhere))).status_code == 404
+    assert (await _ask(services, people.admin, key, await _thing_of(services, people.ann, key))).status_code == ROUTES[key].status
+    assert (await _ask(services, people.admin, key, await _thing_of(services, people.ann_elsewhere, key))).status_code == 404
 
 
 @pytest.mark.parametrize("key", WITH_TOKEN, ids=" ".join)
 async def test_a_backend_acts_for_its_users_and_others_do_not(services: Services, people: People, key: tuple[str, str]) -> None:
-    task = await _task_of(services, people.ann)
+    task = await _thing_of(services, people.ann, key)
     as_ann = await _ask(services, people.backend, key, task, **{"Daybook-Owner": "ann"})
     assert as_ann.status_code == ROUTES[key].status
     forbidden = await _ask(services, people.ben, key, task, **{"Daybook-Owner": "ann"})
     assert (forbidden.status_code, forbidden.json()["code"]) == (403, "forbidden")
-    if ROUTES[key].of_task:
+    if key in OF_SOMEBODY:
         assert (await _ask(services, people.backend, key, task)).status_code == 404
         assert (await _ask(services, people.backend, key, task, **{"Daybook-Owner": "ben"})).status_code == 404
-        assert (await _ask(services, people.backend, key, await _task_of(services, people.ann_elsewhere), **{"Daybook-Owner": "ann"})).status_code == 404
+        assert (await _ask(services, people.backend, key, await _thing_of(services, people.ann_elsewhere, key), **{"Daybook-Owner": "ann"})).status_code == 404
 
 
 async def test_a_task_submitted_for_somebody_is_theirs(services: Services, people: People) -> None:
@@ -292,10 +307,20 @@ async def _task_of(services: Services, token: str) -> str:
         return str(answer.json()["id"])
 
 
+async def _thing_of(services: Services, token: str, key: tuple[str, str]) -> str:
+    """What the route is about: a task, or a schedule."""
+    if not ROUTES[key].of_schedule:
+        return await _task_of(services, token)
+    async with services.client(token) as client:
+        answer = await client.post("/v1/schedules", json=YEARLY)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+
 async def _ask(services: Services, token: str | None, key: tuple[str, str], task: str, **headers: str) -> httpx2.Response:
     method, path = key
     async with services.client(token, **headers) as client:
-        return await client.request(method, path.format(task_id=task, app="t.echo"), json=ROUTES[key].body)
+        return await client.request(method, path.format(task_id=task, schedule_id=task, app="t.echo"), json=ROUTES[key].body)
 
 
 async def _listed(services: Services, token: str) -> set[str]:

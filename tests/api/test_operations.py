@@ -71,7 +71,16 @@ async def test_what_is_not_there_is_a_problem(services: Services, path: str) -> 
 
 @pytest.mark.parametrize(
     ("path", "methods"),
-    [("/v1/tasks", {"GET", "POST"}), ("/v1/tasks/batch", {"POST", "GET"}), ("/v1/tasks/x/cancel", {"POST"}), ("/v1/apps", {"GET"}), ("/livez", {"GET"})],
+    [
+        ("/v1/tasks", {"GET", "POST"}),
+        ("/v1/tasks/batch", {"POST", "GET"}),
+        ("/v1/tasks/x/cancel", {"POST"}),
+        ("/v1/schedules", {"GET", "POST"}),
+        ("/v1/schedules/x", {"GET", "PATCH", "DELETE"}),
+        ("/v1/schedules/preview", {"POST", "GET", "PATCH", "DELETE"}),
+        ("/v1/apps", {"GET"}),
+        ("/livez", {"GET"}),
+    ],
 )
 async def test_another_method_is_a_problem_that_names_the_right_ones(services: Services, path: str, methods: set[str]) -> None:
     async with services.client(None) as anybody:

@@ -24,7 +24,7 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize("words", [["--help"], ["task", "--help"], ["run", "--help"], ["up", "--help"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], ["task", "--help"], ["schedule", "create", "--help"], ["run", "--help"], ["up", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     ran = subprocess.run([sys.executable, "-c", _PROGRAM, *words], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr.strip()) == (0, "")

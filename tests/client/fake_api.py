@@ -14,6 +14,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 TASK_ID = "tsk_01kbr5vc2ze8trbz1mgbpz5yqd"
 TASK_PATH = f"/v1/tasks/{TASK_ID}"
+SCHEDULE_ID = "sch_01kbr5vc2ze8trbz1mgbpz5yqd"
+SCHEDULE_PATH = f"/v1/schedules/{SCHEDULE_ID}"
 AT = "2026-11-20T10:00:00.000000Z"
 
 
@@ -184,6 +186,60 @@ def failed() -> dict[str, Any]:
     """A task that ended in error."""
     error = {"type": "ValueError", "message": "too large", "traceback": "Traceback …\nValueError: too large"}
     return task("error", 3, error=error, error_type="ValueError")
+
+
+def schedule(version: int = 1, **changes: Any) -> dict[str, Any]:
+    """A schedule in the shape of the API."""
+    return {
+        "id": SCHEDULE_ID,
+        "app": "images.resize",
+        "app_version": "sha256-1f",
+        "input": {"url": "https://example.org/cat.png"},
+        "cron": "0 9 * * mon-fri",
+        "timezone": "Europe/Berlin",
+        "seconds": False,
+        "overlap": "skip",
+        "catch_up": "latest",
+        "catch_up_window_seconds": 3600.0,
+        "jitter_seconds": 0.0,
+        "dst_gap": "next",
+        "dst_fold": "once",
+        "start_at": None,
+        "end_at": None,
+        "max_runs": None,
+        "pause_after_errors": None,
+        "queue": "default",
+        "priority": 3,
+        "labels": {"customer": "42"},
+        "paused": False,
+        "paused_until": None,
+        "paused_by": None,
+        "note": None,
+        "owner": "ana",
+        "version": version,
+        "created_at": AT,
+        "words": "At 09:00 AM, Monday through Friday",
+        "next": ["2026-11-23T08:00:00Z", "2026-11-24T08:00:00Z"],
+        "last": {"slot": "2026-11-20T08:00:00Z", "task": TASK_ID, "fired_at": "2026-11-20T08:00:00.012000Z"},
+        "runs": 12,
+        "counts": {"fired": 12, "overlap": 3, "missed": 0, "paused": 0, "ended": 0, "limit": 0, "changed": 0},
+        "a_field_of_a_later_release": True,
+    } | changes
+
+
+def slot(**changes: Any) -> dict[str, Any]:
+    """A line of the ledger in the shape of the API."""
+    return {
+        "slot": "2026-11-20T08:00:00Z",
+        "last": "2026-11-20T08:00:00Z",
+        "count": 1,
+        "outcome": "fired",
+        "reason": "slot",
+        "task": TASK_ID,
+        "due_at": "2026-11-20T08:00:00Z",
+        "decided_at": "2026-11-20T08:00:00.012000Z",
+        "lateness_ms": 12.3,
+    } | changes
 
 
 def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> Say:

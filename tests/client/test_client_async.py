@@ -17,12 +17,15 @@ from tests.client.fake_api import (
     whole_stream,
 )
 
-from daybook.client import AsyncClient, AsyncTask, Client, NotFound, Task, TaskError, Unavailable, Unreachable
-from daybook.client.aio import AsyncApps, AsyncTasks
-from daybook.client.sync import Apps, Tasks
+from daybook.client import AsyncClient, AsyncSchedule, AsyncTask, Client, NotFound, Schedule, Task, TaskError, Unavailable, Unreachable
+from daybook.client.aio_methods import AsyncApps, AsyncSchedules, AsyncTasks
+from daybook.client.sync_methods import Apps, Schedules, Tasks
 
 
-@pytest.mark.parametrize(("one", "other"), [(Client, AsyncClient), (Tasks, AsyncTasks), (Apps, AsyncApps), (Task, AsyncTask)])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(Client, AsyncClient), (Tasks, AsyncTasks), (Schedules, AsyncSchedules), (Apps, AsyncApps), (Task, AsyncTask), (Schedule, AsyncSchedule)],
+)
 def test_both_clients_have_the_same_names_and_parameters(one: type, other: type) -> None:
     def surface(kind: type) -> dict[str, list[str]]:
         public = {name: member for name, member in vars(kind).items() if not name.startswith("_")}
@@ -31,7 +34,7 @@ def test_both_clients_have_the_same_names_and_parameters(one: type, other: type)
     assert surface(one) == surface(other)
 
 
-@pytest.mark.parametrize("kind", [Tasks, AsyncTasks, Task, AsyncTask])
+@pytest.mark.parametrize("kind", [Tasks, AsyncTasks, Task, AsyncTask, Schedules, AsyncSchedules, Schedule, AsyncSchedule])
 def test_methods_made_from_flows_are_documented(kind: type) -> None:
     for name, member in vars(kind).items():
         if callable(member) and not name.startswith("_"):

@@ -16,7 +16,8 @@ from daybook import ids
 from daybook.log.connections import Connection
 from daybook.log.envelope import START, Cursor
 from daybook.log.postgres import read_page
-from daybook.projections.listing import BadCursor, ListedTask, TaskFilter, list_tasks
+from daybook.projections.listing import ListedTask, TaskFilter, list_tasks
+from daybook.projections.paging import BadCursor
 from daybook.projections.projector import Projector
 
 MINE = TaskFilter(namespace="default", owner="ann")
@@ -87,17 +88,21 @@ async def test_filters_choose(writing: Writing, owner: Connection) -> None:
     labelled = await writing.submit(2, labels={"team": "a", "k": 'v"'})
     scheduled = await writing.submit(1, run_at=datetime(2030, 1, 1, tzinfo=UTC))
     foreign = await writing.submit(1, namespace="other")
+    schedule = ids.new_id()
+    of_schedule = await writing.submit(2, schedule=ids.spell("sch", schedule), slot=datetime(2026, 1, 1, tzinfo=UTC))
 
     async def found(**wanted: Any) -> set[UUID]:
         return {task.id for task in await all_pages(owner, TaskFilter(**{"namespace": "default"} | wanted), 2)}
 
-    everything = {*plain, *other, *labelled, *scheduled}
+    everything = {*plain, *other, *labelled, *scheduled, *of_schedule}
     assert await found() == everything
     assert await found(namespace="other") == set(foreign)
     assert await found(owner="bob") == await found(app="images.resize") == await found(queue="slow") == set(other)
     assert await found(status=("scheduled",)) == set(scheduled)
     assert await found(status=("scheduled", "queued")) == everything
     assert await found(labels={"k": 'v"'}) == await found(labels={"team": "a", "k": 'v"'}) == set(labelled)
+    assert await found(schedule=schedule) == set(of_schedule)
+    assert await found(schedule=ids.new_id()) == set()
     assert await found(labels={"team": "b"}) == await found(owner="ann'; --") == set()
     middle = (await all_pages(owner, TaskFilter(namespace="default", owner="bob"), 9))[-1].submitted_at
     assert await found(until=middle) == set(plain)
@@ -112,6 +117,7 @@ OTHERS = [
     TaskFilter(namespace="default", owner="ann", app="hello"),
     TaskFilter(namespace="default", owner="ann", queue="default"),
     TaskFilter(namespace="default", owner="ann", status=("queued",)),
+    TaskFilter(namespace="default", owner="ann", schedule=UUID(int=1)),
     TaskFilter(namespace="default", owner="ann", labels={"a": "b"}),
     TaskFilter(namespace="default", owner="ann", since=datetime(2026, 1, 1, tzinfo=UTC)),
     TaskFilter(namespace="default", owner="ann", until=datetime(2036, 1, 1, tzinfo=UTC)),

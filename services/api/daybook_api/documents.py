@@ -5,6 +5,7 @@ problem (RFC 9457), but for the health of the process.
 
 from functools import lru_cache
 from inspect import cleandoc
+from itertools import combinations
 from typing import Any, Final
 
 import msgspec
@@ -20,14 +21,16 @@ _INTRODUCTION: Final = (
     "Every task is known by an id (`tsk_…`); somebody else's task is one that does not exist."
 )
 _TAGS: Final = {
+    "schedules": "Tasks that are submitted again and again, when a cron expression says so; and what became of each time.",
     "tasks": "Submitted work: what is to be done, what is being done, what became of it.",
     "apps": "What can be run.",
     "operations": "For whoever keeps the service running.",
 }
 _DESCRIPTIONS: Final = {
     200: "Done.",
+    201: "Made.",
     202: "Accepted, and not finished yet.",
-    204: "The stream has ended; do not come back.",
+    204: "Done, and there is nothing more to say.",
     304: "Not changed.",
     503: "Cannot do its work now.",
 }
@@ -37,6 +40,12 @@ _STREAM: Final = (
 )
 _RUN_AT: Final = {"required": ["run_at"], "properties": {"run_at": {"type": "string"}}}
 _DELAY: Final = {"required": ["delay"], "properties": {"delay": {"type": ["string", "number"]}}}
+_CRON: Final = {"required": ["cron"], "properties": {"cron": {"type": "string"}}}
+_TIMEZONE: Final = {"required": ["timezone"], "properties": {"timezone": {"type": "string"}}}
+_LEADING: Final = {
+    "task": ("getTask", "getResult", "getEvents", "cancelTask", "rescheduleTask", "runTaskNow", "retryTask", "rerunTask"),
+    "schedule": ("getSchedule", "changeSchedule", "pauseSchedule", "resumeSchedule", "triggerSchedule", "backfillSchedule", "listSlots", "deleteSchedule"),
+}
 
 
 @get("/openapi.json", operation_id="openapi", tags=["operations"])
@@ -66,7 +75,7 @@ def describe(app: Litestar) -> bytes:
         "info": {"title": "Daybook", "version": "1", "description": _INTRODUCTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
-        "paths": dict(sorted(paths.items())),
+        "paths": {path: dict(sorted(methods.items())) for path, methods in sorted(paths.items())},
         "components": {
             "schemas": _schemas(),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "A token: `dbk_…`."}},
@@ -81,9 +90,13 @@ def _schemas() -> dict[str, Any]:
         models |= {model for content in endpoint.answers.values() if content for model in content.values() if model is not None}
         models |= {endpoint.body} if endpoint.body is not None else set()
     _, components = msgspec.json.schema_components(sorted(models, key=lambda model: model.__name__), ref_template="#/components/schemas/{name}")
-    for name in ("SubmitRequest", "BatchItem", "RerunRequest", "RescheduleRequest"):
+    for name in ("BatchItem", "RerunRequest", "RescheduleRequest"):
         components[name]["not"] = {"allOf": [_RUN_AT, _DELAY]}
-    for name in ("SubmitRequest", "BatchItem"):
+    components["SubmitRequest"]["not"] = {
+        "anyOf": [*({"allOf": pair} for pair in combinations((_RUN_AT, _DELAY, _CRON), 2)), {"allOf": [_TIMEZONE, {"not": _CRON}]}],
+    }
+    components["ChangeScheduleRequest"]["properties"]["input"] = {"description": "Any JSON that fits the app's input schema; without it the same as before."}
+    for name in ("SubmitRequest", "BatchItem", "CreateScheduleRequest"):
         components[name]["properties"]["input"] = {"description": "Any JSON that fits the app's input schema.", "default": {}}
     components["RerunRequest"]["properties"]["input"] = {"description": "Any JSON that fits the app's input schema; without it the same as before."}
     components["RescheduleRequest"]["anyOf"] = [_RUN_AT, _DELAY]
@@ -124,10 +137,10 @@ def _answer(status: int, content: dict[str, Any] | None, endpoint: Endpoint) -> 
     names = endpoint.response_headers if status < 400 else ()
     if names:
         answer["headers"] = {name: _header(name) for name in names}
-    if endpoint.leads_to_task:
-        parameters = {"task_id": "$response.body#/id"}
-        followers = ("getTask", "getResult", "getEvents", "cancelTask", "rescheduleTask", "runTaskNow", "retryTask", "rerunTask")
-        answer["links"] = {name: {"operationId": name, "parameters": parameters} for name in followers}
+    what = "schedule" if status == 201 else endpoint.leads_to
+    if what is not None and endpoint.leads_to is not None:
+        parameters = {f"{what}_id": "$response.body#/id"}
+        answer["links"] = {name: {"operationId": name, "parameters": parameters} for name in _LEADING[what]}
     return answer
 
 
@@ -157,7 +170,7 @@ def _header(name: str) -> dict[str, Any]:
 def _body(endpoint: Endpoint) -> dict[str, Any]:
     schema = _ref(endpoint.body)
     if LINES not in endpoint.body_types:
-        return {JSON: {"schema": schema}}
+        return {media_type: {"schema": schema} for media_type in endpoint.body_types}
     lines = {"type": "string", "description": f"Lines, each of them a {endpoint.body.__name__} as JSON."}
     return {JSON: {"schema": {"type": "array", "items": schema, "maxItems": 10_000}}, LINES: {"schema": lines}}
 

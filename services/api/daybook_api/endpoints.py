@@ -5,6 +5,20 @@ from typing import Any, Final, Literal, NamedTuple
 
 from daybook.domain.status import Status
 
+from .schedule_schemas import (
+    BackfillRequest,
+    BackfillView,
+    ChangeScheduleRequest,
+    CreateScheduleRequest,
+    PauseRequest,
+    PreviewRequest,
+    PreviewView,
+    ResumeRequest,
+    ScheduleList,
+    ScheduleView,
+    SlotList,
+    TriggerRequest,
+)
 from .schemas import (
     DURATION,
     AppList,
@@ -25,6 +39,7 @@ from .schemas import (
 )
 
 JSON: Final = "application/json"
+MERGE: Final = "application/merge-patch+json"
 LINES: Final = "application/x-ndjson"
 STREAM: Final = "text/event-stream"
 TEXT: Final = "text/plain"
@@ -56,11 +71,12 @@ class Endpoint(NamedTuple):
     body_types: tuple[str, ...] = (JSON,)
     body_required: bool = True
     response_headers: tuple[str, ...] = ()
-    leads_to_task: bool = False
+    leads_to: Literal["task", "schedule"] | None = None
     needs_token: bool = True
 
 
 _TASK_ID: Final = Parameter("task_id", "path", "The task's id.", {"type": "string", "pattern": "^tsk_[0-7][0-9a-hjkmnp-tv-z]{25}$"})
+_SCHEDULE_ID: Final = Parameter("schedule_id", "path", "The schedule's id.", {"type": "string", "pattern": "^sch_[0-7][0-9a-hjkmnp-tv-z]{25}$"})
 _APP_ID: Final = Parameter("app", "path", "The app's id.", {"type": "string", "pattern": "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*$", "maxLength": 128})
 _OWNER: Final = Parameter(
     "Daybook-Owner",
@@ -71,14 +87,13 @@ _OWNER: Final = Parameter(
 _KEY: Final = Parameter(
     "Idempotency-Key",
     "header",
-    "The same key with the same body gives the same task; with another body, a problem.",
+    "The same key with the same body gives the same task (or schedule); with another body, a problem.",
     {"type": "string", "pattern": "^[ -~]{1,255}$"},
 )
+_TRIGGER_KEY: Final = _KEY._replace(description="The same key with the same body gives the same task, if it is among the schedule's latest 1,000 events.")
 _WAIT: Final = Parameter("Prefer", "header", "`wait=N`: wait up to N seconds (60 at most), and answer 200 with the finished task if it ends in time.", _TEXT)
 _LONG_POLL: Final = Parameter("Prefer", "header", "`wait=N`: with If-None-Match, wait up to N seconds (60 at most) for a change.", _TEXT)
-_IF_MATCH: Final = Parameter(
-    "If-Match", "header", "The version that the task must still have.", {"type": "string", "pattern": '^(\\*|[0-9]{1,9}|"[0-9]{1,9}")$'}
-)
+_IF_MATCH: Final = Parameter("If-Match", "header", "The version that it must still have.", {"type": "string", "pattern": '^(\\*|[0-9]{1,9}|"[0-9]{1,9}")$'})
 _IF_NONE_MATCH: Final = Parameter("If-None-Match", "header", "Answer 304 while the task still has this version.", _TEXT)
 _LAST_EVENT_ID: Final = Parameter("Last-Event-ID", "header", "Where a stream was cut: only what came later is told.", _TEXT)
 _ATTEMPT: Final = Parameter("attempt", "query", "Only of this attempt.", {"type": "integer", "minimum": 1, "maximum": 999_999_999})
@@ -96,16 +111,23 @@ _POSITION: Final = Parameter(
     "What writes answered in this header, joined by commas: the list then shows them, or there is a 503.",
     {"type": "string", "pattern": "^ *[0-9]{1,2}:[0-9]{1,18} *(, *[0-9]{1,2}:[0-9]{1,18} *)*$"},
 )
+_APP: Final = Parameter("app", "query", "An app's id.", _TEXT)
+_OF_OWNER: Final = Parameter("owner", "query", "An owner. Another than one's own needs the scope admin.", _TEXT)
+_PAGING: Final = (
+    Parameter("limit", "query", "How many; 50 unless said.", {"type": "integer", "minimum": 1, "maximum": 200}),
+    Parameter("cursor", "query", "`next_cursor` of the page before, with the same filters.", _TEXT),
+)
+_OUTCOME: Final = Parameter("outcome", "query", "Only slots that fired, or only those that did not.", {"enum": ["fired", "skipped"]})
 _FILTERS: Final = (
     Parameter("status", "query", "Statuses, joined by commas.", _STATUSES, explode=False),
-    Parameter("app", "query", "An app's id.", _TEXT),
-    Parameter("owner", "query", "An owner. Another than one's own needs the scope admin.", _TEXT),
+    _APP,
+    _OF_OWNER,
+    Parameter("schedule", "query", "A schedule's id: the tasks of its slots.", _SCHEDULE_ID.schema),
     Parameter("queue", "query", "A queue's name.", _TEXT),
     Parameter("label", "query", "`key:value`. Several must all fit.", {"type": "array", "items": {"type": "string", "pattern": "^[^:]+:"}}, explode=True),
     Parameter("since", "query", "Submitted since: a timestamp with an offset, or a duration back from now, such as `24h`.", _MOMENT),
     Parameter("until", "query", "Submitted before: the same.", _MOMENT),
-    Parameter("limit", "query", "How many; 50 unless said.", {"type": "integer", "minimum": 1, "maximum": 200}),
-    Parameter("cursor", "query", "`next_cursor` of the page before, with the same filters.", _TEXT),
+    *_PAGING,
 )
 
 _READ: Final = (400, 401, 403, 500, 503)
@@ -116,15 +138,17 @@ _CHANGE_BARE: Final = (400, 401, 403, 404, 409, 412, 500, 503)
 _WRITTEN: Final = ("ETag", "Daybook-Position")
 _ACCEPTED: Final = (*_WRITTEN, "Location", "Operation-Location", "Preference-Applied", "Idempotency-Replayed")
 _TASK: Final = {JSON: TaskView}
+_SCHEDULE: Final = {JSON: ScheduleView}
+_MADE: Final = (*_WRITTEN, "Location", "Idempotency-Replayed")
 
 ENDPOINTS: Final[dict[str, Endpoint]] = {
     "submitTask": Endpoint(
-        {200: _TASK, 202: _TASK},
+        {200: _TASK, 201: _SCHEDULE, 202: _TASK},
         _SUBMIT,
         (_KEY, _WAIT, _OWNER),
         body=SubmitRequest,
         response_headers=_ACCEPTED,
-        leads_to_task=True,
+        leads_to="task",
     ),
     "submitBatch": Endpoint({200: {JSON: BatchOutcomes}}, _SUBMIT, (_OWNER,), body=BatchItem, body_types=(JSON, LINES), response_headers=("Daybook-Position",)),
     "listTasks": Endpoint({200: {JSON: TaskList}}, _READ, (*_FILTERS, _POSITION, _OWNER), response_headers=("Link",)),
@@ -146,8 +170,38 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         body=RerunRequest,
         body_required=False,
         response_headers=_ACCEPTED,
-        leads_to_task=True,
+        leads_to="task",
     ),
+    "createSchedule": Endpoint({201: _SCHEDULE}, _SUBMIT, (_KEY, _OWNER), body=CreateScheduleRequest, response_headers=_MADE, leads_to="schedule"),
+    "listSchedules": Endpoint({200: {JSON: ScheduleList}}, _READ, (_APP, _OF_OWNER, *_PAGING, _POSITION, _OWNER), response_headers=("Link",)),
+    "previewSchedule": Endpoint({200: {JSON: PreviewView}}, _SUBMIT, (_OWNER,), body=PreviewRequest),
+    "getSchedule": Endpoint({200: _SCHEDULE}, _READ_ONE, (_SCHEDULE_ID, _OWNER), response_headers=("ETag",)),
+    "changeSchedule": Endpoint(
+        {200: _SCHEDULE},
+        (*_CHANGE, 410),
+        (_SCHEDULE_ID, _IF_MATCH, _OWNER),
+        body=ChangeScheduleRequest,
+        body_types=(JSON, MERGE),
+        response_headers=_WRITTEN,
+    ),
+    "deleteSchedule": Endpoint({204: None}, _CHANGE_BARE, (_SCHEDULE_ID, _IF_MATCH, _OWNER), response_headers=_WRITTEN),
+    "pauseSchedule": Endpoint({200: _SCHEDULE}, _CHANGE, (_SCHEDULE_ID, _IF_MATCH, _OWNER), body=PauseRequest, body_required=False, response_headers=_WRITTEN),
+    "resumeSchedule": Endpoint(
+        {200: _SCHEDULE}, _CHANGE, (_SCHEDULE_ID, _IF_MATCH, _OWNER), body=ResumeRequest, body_required=False, response_headers=_WRITTEN
+    ),
+    "triggerSchedule": Endpoint(
+        {202: _TASK},
+        (*_SUBMIT, 404, 409),
+        (_SCHEDULE_ID, _TRIGGER_KEY, _OWNER),
+        body=TriggerRequest,
+        body_required=False,
+        response_headers=(*_MADE, "Operation-Location"),
+        leads_to="task",
+    ),
+    "backfillSchedule": Endpoint(
+        {200: {JSON: BackfillView}, 202: {JSON: BackfillView}}, (*_SUBMIT, 404, 409), (_SCHEDULE_ID, _OWNER), body=BackfillRequest, response_headers=_WRITTEN
+    ),
+    "listSlots": Endpoint({200: {JSON: SlotList}}, _READ_ONE, (_SCHEDULE_ID, _OUTCOME, *_PAGING, _POSITION, _OWNER), response_headers=("Link",)),
     "listApps": Endpoint({200: {JSON: AppList}}, _READ, (_OWNER,)),
     "getApp": Endpoint({200: {JSON: AppView}}, _READ_ONE, (_APP_ID, _OWNER)),
     "livez": Endpoint({200: {JSON: Health}}, (500,), needs_token=False),
@@ -156,15 +210,15 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
 }
 
 RESPONSE_HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    "ETag": ("The task's version, in quotes.", {"type": "string", "pattern": '^"[0-9]+"$'}),
+    "ETag": ("The version, in quotes.", {"type": "string", "pattern": '^"[0-9]+"$'}),
     "Daybook-Position": (
         "Where the write lies in the log; a list that is sent it waits for it.",
         {"type": "string", "pattern": "^[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*$"},
     ),
-    "Location": ("The task.", {"type": "string", "format": "uri-reference"}),
+    "Location": ("What was made.", {"type": "string", "format": "uri-reference"}),
     "Operation-Location": ("The task.", {"type": "string", "format": "uri-reference"}),
     "Preference-Applied": ("The wait that was applied.", {"type": "string", "pattern": "^wait=[0-9]+$"}),
-    "Idempotency-Replayed": ("`true` when the task was there before.", {"const": "true"}),
+    "Idempotency-Replayed": ("`true` when it was there before.", {"const": "true"}),
     "Link": ('The next page, as rel="next".', _TEXT),
     "X-Request-Id": ("Names this request in the server's log.", _TEXT),
     "Retry-After": ("Seconds after which to try again.", {"type": "string", "pattern": "^[0-9]+$"}),

@@ -25,6 +25,7 @@ from daybook.log.postgres import Log, events_of
 from .auth import Access
 from .catalogue import Catalogue
 from .hub import Hub
+from .out_of_turn import OutOfTurn
 from .problems import of_refusal
 from .schedules import Schedules
 from .schemas import ErrorView, TaskView
@@ -63,6 +64,7 @@ class Gateway:
         self.access = access
         self.submission = Submission(log, blobs, catalogue)
         self.schedules = Schedules(log, blobs, catalogue)
+        self.out_of_turn = OutOfTurn(log, self.schedules)
 
     async def find(self, task_id: str, who: Principal) -> Found:
         """The task with this public id. Raises `not-found` for one that is not there, and for somebody else's."""

@@ -52,10 +52,10 @@ CODES: Final[Mapping[str, Code]] = {
     "not-finished": Code(409, "The task has not ended yet"),
     "task-failed": Code(409, "The task ended with an error"),
     "task-cancelled": Code(409, "The task was cancelled"),
-    "contended": Code(409, "Others changed the task in the same instant"),
+    "contended": Code(409, "Others changed it in the same instant"),
     "result-erased": Code(410, "The result was erased"),
     "input-erased": Code(410, "The input was erased"),
-    "version-mismatch": Code(412, "The task has another version"),
+    "version-mismatch": Code(412, "It has another version now"),
     "too-large": Code(413, "The body is too large"),
     "unsupported-media-type": Code(415, "The body has a media type that is not known here"),
     "invalid-body": Code(422, "The body does not fit"),
@@ -144,11 +144,11 @@ class Problem(Exception):
         )
 
 
-def of_refusal(refusal: Refusal) -> Problem:
-    """The one place where a refusal becomes a problem."""
+def of_refusal(refusal: Refusal, what: str = "task") -> Problem:
+    """The one place where a refusal becomes a problem; `what` was asked for."""
     match refusal:
         case NotFound():
-            return Problem("not-found", "There is no such task, or it is not yours.")
+            return Problem("not-found", f"There is no such {what}, or it is not yours.")
         case NotAllowed(status=status, wanted="retry") if status in TERMINAL:
             return Problem("already-finished", f"The task has ended with status {status}: there is nothing to retry.", hint="Rerun it, as a new task.")
         case NotAllowed(status=status, wanted="retry"):
@@ -184,7 +184,7 @@ def of_exception(error: Exception) -> Problem:
         case LogUnavailable():
             return Problem("unavailable", hint="Send the request again with the same Idempotency-Key.", headers={"Retry-After": "1"})
         case StreamUnreadable():
-            return Problem("unavailable", "This task was written by a newer release than this one.", headers={"Retry-After": "60"})
+            return Problem("unavailable", "This was written by a newer release than this one.", headers={"Retry-After": "60"})
         case _ if isinstance(error, LOST):
             return Problem("unavailable", headers={"Retry-After": "1"})
         case _:

@@ -30,6 +30,8 @@ Ending: TypeAlias = Literal["success", "error", "lost", "released", "cancelled"]
 Labels: TypeAlias = Annotated[dict[Name, Label], Meta(max_length=32)]
 Priority: TypeAlias = Annotated[int, Meta(ge=1, le=5)]
 Reason: TypeAlias = Annotated[str, Meta(max_length=500)]
+Cron: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, examples=["30 9 * * mon-fri", "@hourly", "0 12 L * *"])]
+Zone: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, examples=["Europe/Berlin"])]
 
 _NO_INPUT: Final = msgspec.Raw(b"{}")
 _SAME_INPUT: Final = msgspec.Raw(b"")
@@ -47,7 +49,7 @@ class RetryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     non_retryable: Annotated[list[Name], Meta(max_length=32)] | None = None
 
 
-class SubmitRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TaskRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A task to run: `input` for `app`, now, at `run_at`, or after `delay` (`"10m"`, `"1h30m"`, or seconds). `timeout`
     bounds one attempt, `queue_ttl` the wait in the queue, and `deadline` all of it, from when the task is due."""
 
@@ -65,7 +67,16 @@ class SubmitRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     delivery: Literal["at_least_once", "at_most_once"] | None = None
 
 
-class BatchItem(SubmitRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SubmitRequest(TaskRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A task to run: `input` for `app`, now, at `run_at`, or after `delay` (`"10m"`, `"1h30m"`, or seconds); or, with
+    `cron`, again and again: that makes a schedule. `timeout` bounds one attempt, `queue_ttl` the wait in the queue, and
+    `deadline` all of it, from when the task is due."""
+
+    cron: Cron | None = None
+    timezone: Zone | None = None
+
+
+class BatchItem(TaskRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A task of a batch; it may carry its own idempotency key."""
 
     idempotency_key: Key | None = None
@@ -166,6 +177,7 @@ class TaskSummary(Struct, frozen=True, kw_only=True):
     queue: str
     priority: int
     labels: dict[str, str]
+    schedule: str | None
     attempt: int
     run_at: Timestamp | None
     submitted_at: Timestamp
@@ -177,9 +189,11 @@ class TaskSummary(Struct, frozen=True, kw_only=True):
 
 class TaskView(TaskSummary, frozen=True, kw_only=True):
     """A task, whole. `failures` and `losses` count what `retry` bounds, anew after each manual retry. `retry_at` is when
-    it will be tried again, `expires_at` until when it may be started, `deadline_at` when all of it must be over."""
+    it will be tried again, `expires_at` until when it may be started, `deadline_at` when all of it must be over. Where a
+    `schedule` submitted it, `slot` is what for."""
 
     input: Any
+    slot: Timestamp | None
     rerun_of: str | None
     failures: int
     losses: int

@@ -17,7 +17,7 @@ from daybook import ids
 from daybook.access import Principal
 from daybook.blobs import Blobs
 from daybook.domain.commands import Submit
-from daybook.domain.events import Policy, TaskSubmitted
+from daybook.domain.events import Content, Policy, TaskSubmitted
 from daybook.domain.refusals import AlreadyExists, InThePast
 from daybook.domain.task import Task, decide, evolve, fold
 from daybook.durations import parse_duration
@@ -28,7 +28,7 @@ from daybook.log.postgres import Log, events_of
 from . import bodies
 from .catalogue import Catalogue, Entry
 from .problems import Problem, Spot, of_refusal
-from .schemas import LONGEST_SECONDS, RetryRequest, SubmitRequest
+from .schemas import LONGEST_SECONDS, RetryRequest, SubmitRequest, TaskRequest
 
 _LONGEST: Final = timedelta(seconds=LONGEST_SECONDS)
 _DECODER: Final = msgspec.json.Decoder(SubmitRequest)
@@ -73,7 +73,7 @@ def decode_request(body: bytes) -> SubmitRequest:
     return bodies.decode(_DECODER, body)
 
 
-def prepare(request: SubmitRequest, entry: Entry, who: Principal, now: datetime, *, stream: UUID, fingerprint: str, kept: Kept | None = None) -> Prepared:
+def prepare(request: TaskRequest, entry: Entry, who: Principal, now: datetime, *, stream: UUID, fingerprint: str, kept: Kept | None = None) -> Prepared:
     """Check a submit against its app and the rules; no I/O. Raises problems."""
     manifest = entry.manifest
     content = bytes(request.input)
@@ -88,7 +88,7 @@ def prepare(request: SubmitRequest, entry: Entry, who: Principal, now: datetime,
         queue=request.queue or manifest.queue,
         priority=request.priority or manifest.priority,
         run_at=run_time(request.run_at, request.delay, now),
-        policy=_policy(request, manifest.policy) if kept is None else kept.policy,
+        policy=policy_of(request, manifest.policy) if kept is None else kept.policy,
         labels=request.labels,
         fingerprint=fingerprint,
         rerun_of="" if kept is None else kept.rerun_of,
@@ -108,7 +108,7 @@ class Submission:
         self._catalogue = catalogue
 
     async def prepare(
-        self, request: SubmitRequest, body: bytes, who: Principal, now: datetime, *, key: str | None, kept: Kept | None = None
+        self, request: TaskRequest, body: bytes, who: Principal, now: datetime, *, key: str | None, kept: Kept | None = None
     ) -> Prepared | Accepted:
         """Find the app and check the submit against it. Raises problems.
 
@@ -194,7 +194,13 @@ def checked_key(key: str) -> str:
     return bare
 
 
-def _policy(request: SubmitRequest, default: Policy) -> Policy:
+async def open_payload(blobs: Blobs, content: Content, payload: bytes | None) -> bytes | None:
+    """A payload's bytes, wherever they lie; None when they were erased."""
+    return await blobs.get(content.digest, content.size_bytes) if content.blob else codec.unseal(content, payload)
+
+
+def policy_of(request: TaskRequest, default: Policy) -> Policy:
+    """The policy that a request asks for; what it does not say is as in `default`. Raises problems."""
     limits = {name: duration for name in _LIMITS if (duration := getattr(request, name)) is not None}
     if not limits and request.retry is None and request.delivery is None:
         return default

@@ -76,6 +76,7 @@ def task_view(
         queue=task.queue,
         priority=task.priority,
         labels=task.labels,
+        schedule=task.schedule or None,
         attempt=task.attempt,
         run_at=task.run_at,
         submitted_at=task.submitted_at,
@@ -84,6 +85,7 @@ def task_view(
         error_type=_error_type(task.status, task.error_type),
         version=task.version,
         rerun_of=task.rerun_of or None,
+        slot=task.slot,
         failures=task.failures,
         losses=task.losses,
         retry_at=task.run_at if retries else None,
@@ -111,6 +113,7 @@ def summary(row: ListedTask) -> TaskSummary:
         queue=row.queue,
         priority=row.priority,
         labels=msgspec.json.decode(row.labels),
+        schedule=None if row.schedule is None else ids.spell("sch", row.schedule),
         attempt=row.attempt,
         run_at=row.run_at,
         submitted_at=row.submitted_at,
@@ -221,12 +224,13 @@ def app_view(manifest: bytes, published_at: datetime) -> AppView:
         input_schema=event.input_schema,
         queue=event.queue,
         priority=event.priority,
-        policy=_policy(event.policy),
+        policy=policy_view(event.policy),
         published_at=published_at,
     )
 
 
-def _policy(policy: Policy) -> PolicyView:
+def policy_view(policy: Policy) -> PolicyView:
+    """A policy as HTTP shows it."""
     return PolicyView(
         max_attempts=policy.max_attempts,
         max_losses=policy.max_losses,

@@ -6,6 +6,7 @@ from functools import partial
 import structlog
 from litestar import Litestar, Response, Router, route
 from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
 
 from daybook import ids, waking
 from daybook.blobs import open_blobs
@@ -25,7 +26,7 @@ from .auth import Access
 from .catalogue import Catalogue
 from .gateway import Gateway
 from .hub import Hub
-from .routes import apps, health, history, output, submit, tasks
+from .routes import apps, health, history, output, schedules, submit, tasks
 
 log = structlog.get_logger()
 
@@ -83,15 +84,12 @@ class Api:
 def make_app(gateway: Gateway) -> Litestar:
     """The Litestar application over a gateway."""
 
-    @route("/tasks", http_method=["OPTIONS"], status_code=204)
-    async def options() -> Response[None]:
-        """Litestar answers OPTIONS by itself everywhere, but of two handlers on one path it names the first alone."""
-        return Response(None, headers={"Allow": "GET, OPTIONS, POST"})
-
     v1 = Router(
         "/v1",
         route_handlers=[
-            options,
+            _options("/tasks", "GET, OPTIONS, POST"),
+            _options("/schedules", "GET, OPTIONS, POST"),
+            _options("/schedules/{schedule_id:str}", "DELETE, GET, OPTIONS, PATCH"),
             submit.submit,
             submit.submit_batch,
             submit.rerun,
@@ -105,6 +103,17 @@ def make_app(gateway: Gateway) -> Litestar:
             tasks.reschedule_route,
             tasks.run_now_route,
             tasks.retry_route,
+            schedules.create_route,
+            schedules.list_route,
+            schedules.preview_route,
+            schedules.get_route,
+            schedules.change_route,
+            schedules.delete_route,
+            schedules.pause_route,
+            schedules.resume_route,
+            schedules.trigger_route,
+            schedules.backfill_route,
+            schedules.slots_route,
             apps.list_route,
             apps.get_route,
         ],
@@ -117,3 +126,13 @@ def make_app(gateway: Gateway) -> Litestar:
         logging_config=None,
         request_max_body_size=1024 * 1024,
     )
+
+
+def _options(path: str, allowed: str) -> HTTPRouteHandler:
+    """Litestar answers OPTIONS by itself everywhere, but of several handlers on one path it names the first alone."""
+
+    @route(path, http_method=["OPTIONS"], status_code=204)
+    async def options() -> Response[None]:
+        return Response(None, headers={"Allow": allowed})
+
+    return options

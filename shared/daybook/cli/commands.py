@@ -11,6 +11,7 @@ COMMANDS: Final = (
     ("serve", "services:serve", "Run one service: api, scheduler or runner."),
     ("run", "run:run", "Submit a task to an app, and watch it."),
     ("task", "tasks:app", "List, watch, cancel, repeat and read tasks."),
+    ("schedule", "schedules:app", "Run things again and again, and see what became of each time."),
     ("app", "apps:app", "What can be run."),
     ("db", "database:db", "Bring the database to this release."),
     ("token", "database:token", "Who may use the API."),
@@ -19,7 +20,7 @@ COMMANDS: Final = (
 
 def overview() -> str:
     """The first screen."""
-    lines = [f"  {name:<8}{purpose}" for name, _, purpose in COMMANDS]
+    lines = [f"  {name:<10}{purpose}" for name, _, purpose in COMMANDS]
     return "\n".join(
         [
             "Usage: daybook COMMAND",
@@ -46,6 +47,6 @@ def build() -> "App":
         # The default would load a Markdown parser to print plain sentences.
         help_format="plaintext",
     )
-    for order, (name, place, purpose) in enumerate(COMMANDS):
-        app.command(f"daybook.cli.{place}", name=name, help=purpose, sort_key=order)
+    for order, (name, place, _) in enumerate(COMMANDS):
+        app.command(f"daybook.cli.{place}", name=name, sort_key=order)
     return app

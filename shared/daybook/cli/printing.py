@@ -71,13 +71,14 @@ def write_json(body: bytes) -> None:
 
 
 def _merged(pages: Iterable[bytes]) -> bytes:
-    """One body for all pages; a single page stays what it is."""
+    """One body for all pages; a single page stays what it is, and what the first says beside its items is kept."""
     bodies = list(pages)
     if len(bodies) == 1:
         return bodies[0]
     decoded = [msgspec.json.decode(body, type=_RawPage) for body in bodies]
     items = [item for page in decoded for item in page.items]
-    return msgspec.json.encode({"items": items, "next_cursor": decoded[-1].next_cursor})
+    first = msgspec.json.decode(bodies[0], type=dict[str, msgspec.Raw])
+    return msgspec.json.encode({**first, "items": items, "next_cursor": decoded[-1].next_cursor})
 
 
 def _write(data: bytes) -> None:

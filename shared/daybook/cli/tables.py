@@ -32,7 +32,7 @@ STYLES: Final = {
     "error": "red",
     "cancelled": "magenta",
 }
-_RIGID: Final = frozenset({"ID", "STATUS", "WHEN", "TOOK", "#", "AFTER", "EVENT"})
+_RIGID: Final = frozenset({"ID", "STATUS", "WHEN", "TOOK", "#", "AFTER", "EVENT", "SLOT", "OUTCOME", "LATE", "TASK"})
 _LONGEST_NUANCE: Final = 20
 
 
@@ -54,14 +54,14 @@ def task_card(body: bytes) -> RenderableType:
     """One task with everything that is known about it."""
     now = clock.now()
     task = msgspec.json.decode(body, type=TaskDetail)
-    card = _card()
+    card = new_card()
     card.add_row("id", task.id)
-    card.add_row("app", _text(f"{task.app}  {task.app_version or ''}".strip()))
+    card.add_row("app", plain(f"{task.app}  {task.app_version or ''}".strip()))
     card.add_row("status", _status(task))
-    card.add_row("queue", _text(f"{task.queue}, priority {task.priority}"))
-    card.add_row("owner", _text(task.owner))
+    card.add_row("queue", plain(f"{task.queue}, priority {task.priority}"))
+    card.add_row("owner", plain(task.owner))
     if task.labels:
-        card.add_row("labels", _text("  ".join(f"{name}={value}" for name, value in task.labels.items())))
+        card.add_row("labels", plain("  ".join(f"{name}={value}" for name, value in task.labels.items())))
     for name, at in (
         ("tried again" if task.retry_at else "due" if task.status == "scheduled" else "run at", task.run_at),
         ("submitted", task.submitted_at),
@@ -74,10 +74,12 @@ def task_card(body: bytes) -> RenderableType:
             card.add_row(name, f"{relative(at, now)}  [dim]{at.isoformat(timespec='milliseconds')}[/dim]")
     if task.rerun_of is not None:
         card.add_row("repeats", task.rerun_of)
+    if task.schedule is not None:
+        card.add_row("schedule", plain(f"{task.schedule}, its slot of {task.slot.isoformat() if task.slot else '-'}"))
     if task.cancellation is not None:
         why = f": {task.cancellation.reason}" if task.cancellation.reason else ""
-        card.add_row("to be stopped", _text(f"{task.cancellation.requested_by}, {relative(task.cancellation.requested_at, now)}{why}"))
-    card.add_row("input", _value(task.input))
+        card.add_row("to be stopped", plain(f"{task.cancellation.requested_by}, {relative(task.cancellation.requested_at, now)}{why}"))
+    card.add_row("input", as_json(task.input))
     for each in task.attempts:
         card.add_row(f"attempt {each.attempt}", _attempt(each))
     if task.result is not None:
@@ -91,7 +93,7 @@ def _attempt(attempt: Attempt) -> Text:
     """`error ConnectionError after 2.1s  run_…`."""
     took = "" if attempt.ended_at is None else f" after {span((attempt.ended_at - attempt.started_at).total_seconds())}"
     nuance = attempt.reason if attempt.outcome in {"lost", "released"} else attempt.error_type or ""
-    text = _text(" ".join(part for part in (attempt.outcome, nuance) if part) + took)
+    text = plain(" ".join(part for part in (attempt.outcome, nuance) if part) + took)
     return text.append(f"  {attempt.runner}", style="dim")
 
 
@@ -106,10 +108,10 @@ def error_text(failure: Failure) -> Text:
 def event_table(body: bytes) -> RenderableType:
     """Everything that happened to a task, oldest first, with the time since the first event."""
     events = msgspec.json.decode(body, type=EventPage).items
-    table = _table("#", "AFTER", "EVENT", "WHAT")
+    table = new_table("#", "AFTER", "EVENT", "WHAT")
     for event in events:
         since = span((event.at - events[0].at).total_seconds())
-        table.add_row(str(event.version), since, event.kind, _text(_told(event)))
+        table.add_row(str(event.version), since, event.kind, plain(_told(event)))
     if not events:
         return table
     first = events[0].at.isoformat(sep=" ", timespec="milliseconds")
@@ -119,9 +121,9 @@ def event_table(body: bytes) -> RenderableType:
 def app_table(body: bytes) -> RenderableType:
     """What can be run."""
     apps = msgspec.json.decode(body, type=AppPage).items
-    table = _table("APP", "KIND", "QUEUE", "WHAT IT DOES")
+    table = new_table("APP", "KIND", "QUEUE", "WHAT IT DOES")
     for app in apps:
-        table.add_row(app.app, app.kind, app.queue or "", _text((app.doc or "").strip().partition("\n")[0]))
+        table.add_row(app.app, app.kind, app.queue or "", plain((app.doc or "").strip().partition("\n")[0]))
     return table if apps else Text("no apps: a runner publishes those that it serves", style="dim")
 
 
@@ -129,31 +131,32 @@ def app_card(body: bytes) -> RenderableType:
     """One app, with the schema of its input."""
     now = clock.now()
     app = msgspec.json.decode(body, type=AppView)
-    card = _card()
+    card = new_card()
     card.add_row("app", app.app)
     card.add_row("kind", app.kind)
     card.add_row("version", app.version or "-")
     card.add_row("published", relative(app.published_at, now))
     card.add_row("queue", f"{app.queue or 'default'}, priority {app.priority if app.priority is not None else '-'}")
     if app.doc:
-        card.add_row("doc", _text(app.doc.strip()))
+        card.add_row("doc", plain(app.doc.strip()))
     if app.policy:
-        card.add_row("policy", _text("\n".join(f"{name} = {_spelled(value)}" for name, value in app.policy.items() if value not in (None, []))))
+        card.add_row("policy", plain("\n".join(f"{name} = {_spelled(value)}" for name, value in app.policy.items() if value not in (None, []))))
     schema = msgspec.json.format(msgspec.json.encode(app.input_schema), indent=2).decode()
-    card.add_row("input", _text(schema))
+    card.add_row("input", plain(schema))
     return card
 
 
 def _tasks(tasks: list[TaskSummary]) -> Table:
     now = clock.now()
-    table = _table("ID", "APP", "STATUS", "QUEUE", "OWNER", "WHEN", "TOOK")
+    table = new_table("ID", "APP", "STATUS", "QUEUE", "OWNER", "WHEN", "TOOK")
     for task in tasks:
         when = relative(task.submitted_at, now) if task.status != "scheduled" else f"due {relative(task.run_at, now)}"
-        table.add_row(task.id, _text(task.app), _status(task), _text(task.queue), _text(task.owner), when, _took(task, now))
+        table.add_row(task.id, plain(task.app), _status(task), plain(task.queue), plain(task.owner), when, _took(task, now))
     return table
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """An empty table with these headings."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         # On a narrow terminal the others give way: an id is for copying, a status is what is looked for.
@@ -161,7 +164,8 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _card() -> Table:
+def new_card() -> Table:
+    """An empty card: names, and what stands behind them."""
     card = Table.grid(padding=(0, 2))
     card.add_column(style="dim", no_wrap=True)
     card.add_column(overflow="fold")
@@ -198,13 +202,15 @@ def _told(event: EventView) -> str:
     return "  ".join(each for each in told if not each.startswith("fingerprint="))
 
 
-def _value(value: Any) -> Text:
-    return _text(msgspec.json.encode(value).decode())
+def as_json(value: Any) -> Text:
+    """The value as JSON."""
+    return plain(msgspec.json.encode(value).decode())
 
 
 def _spelled(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _text(text: str) -> Text:
+def plain(text: str) -> Text:
+    """Text that is neither markup nor able to drive the terminal."""
     return Text(clean(text))

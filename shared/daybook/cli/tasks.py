@@ -8,7 +8,8 @@ from cyclopts import App, Parameter
 from . import exits
 from .exits import Complaint, say
 from .following import follow, tell_end
-from .options import COMMON, Common, TaskId, client_for, remember, resolve
+from .options import COMMON, Common, TaskId, client_for, remember, resolve, resolve_schedule
+from .paging import pages_of
 from .printing import print_many, print_one, print_result
 from .wording import edited_input, parse_bound, parse_instant, parse_labels, parse_span
 
@@ -33,6 +34,7 @@ def ls(
     owner: Annotated[str | None, Parameter(help="Only of this owner.")] = None,
     queue: Annotated[str | None, Parameter(help="Only in this queue.")] = None,
     label: Annotated[list[str] | None, Parameter(negative=(), help="name=value; may be repeated.")] = None,
+    schedule: Annotated[str | None, Parameter(help="Only of this schedule; @last is the one created last.")] = None,
     since: Annotated[str | None, Parameter(help="Submitted after: 24h, or a time.")] = None,
     until: Annotated[str | None, Parameter(help="Submitted before: 1h, or a time.")] = None,
     limit: Annotated[int, Parameter(help="At most so many.")] = _LISTED,
@@ -51,12 +53,13 @@ def ls(
         owner=owner,
         queue=queue,
         label=parse_labels(label or ()),
+        schedule=None if schedule is None else resolve_schedule(schedule),
         since=None if since is None else parse_bound(since),
         until=None if until is None else parse_bound(until),
         limit=limit,
     )
     with client_for(common) as client:
-        print_many(common.output, _pages(client, request, limit), task_table)
+        print_many(common.output, pages_of(client, request, limit), task_table)
     return exits.OK
 
 
@@ -298,20 +301,3 @@ def _log_pages(client: "Client", request: "Request", *, follow: bool) -> Iterato
             request = msgspec.structs.replace(request, after_seconds=_FOLLOW_SECONDS, patience_seconds=PATIENCE_SECONDS)
         else:
             request = msgspec.structs.replace(request, after_seconds=0.0)
-
-
-def _pages(client: "Client", request: "Request", limit: int) -> Iterator[bytes]:
-    """The bodies of as many pages as hold `limit` tasks; the last one asks only for what is missing."""
-    import msgspec
-
-    from daybook.client import requests
-    from daybook.client.models import TaskPage
-
-    while True:
-        body = client.request(request).body
-        yield body
-        page = msgspec.json.decode(body, type=TaskPage)
-        limit -= len(page.items)
-        if page.next_cursor is None or limit <= 0:
-            return
-        request = requests.next_page(request, page.next_cursor, limit=limit)

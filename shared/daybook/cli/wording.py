@@ -66,7 +66,7 @@ def parse_instant(text: str) -> datetime:
 
 
 def parse_bound(text: str) -> datetime | timedelta:
-    """A duration before now (`24h`), or an instant."""
+    """A duration from now (`24h`), or an instant; the API knows which way, and by its own clock."""
     try:
         return parse_duration(text)
     except ValueError:

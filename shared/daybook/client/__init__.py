@@ -2,15 +2,17 @@
 
     flows       what can be done, each thing once, as generators that yield requests and are sent the replies
     requests    how a request looks; built, never sent
+    schedule_…  the same about schedules
     watching    what a watcher remembers over a lost connection
     line        what is tried again, and the positions that let a list show this client's own writes
-    sync, aio   the two transports that run flows, and the tables of methods
+    sync, aio   the two transports that run flows; …_methods are the tables of methods
 
 Every request may be sent twice without harm (a submit carries an Idempotency-Key), so connection errors and 429, 502,
 503 and 504 are tried again by themselves, with jitter, and as late as `Retry-After` says.
 """
 
-from .aio import AsyncClient, AsyncTask
+from .aio import AsyncClient
+from .aio_methods import AsyncSchedule, AsyncTask
 from .errors import (
     ApiError,
     BadRequest,
@@ -25,14 +27,19 @@ from .errors import (
     WaitTimedOut,
 )
 from .models import AppView, Attempt, Cancellation, EventView, Failure, LogLine, Problem, TaskDetail, TaskSummary, WatchEvent
-from .sync import Client, Task
+from .schedule_models import Backfill, Ledger, Preview, ScheduleView
+from .schedule_requests import ScheduleOptions
+from .sync import Client
+from .sync_methods import Schedule, Task
 
 __all__ = [
     "ApiError",
     "AppView",
     "AsyncClient",
+    "AsyncSchedule",
     "AsyncTask",
     "Attempt",
+    "Backfill",
     "BadRequest",
     "Cancellation",
     "Client",
@@ -40,9 +47,14 @@ __all__ = [
     "DaybookError",
     "EventView",
     "Failure",
+    "Ledger",
     "LogLine",
     "NotFound",
+    "Preview",
     "Problem",
+    "Schedule",
+    "ScheduleOptions",
+    "ScheduleView",
     "Task",
     "TaskCancelled",
     "TaskDetail",

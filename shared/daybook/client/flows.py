@@ -18,7 +18,8 @@ from daybook.domain.status import TERMINAL, Status
 from . import requests
 from .errors import DaybookError, TaskCancelled, TaskError, WaitTimedOut
 from .models import AppPage, AppView, EventPage, EventView, Failure, LogLine, LogPage, TaskDetail, TaskPage, TaskSummary
-from .requests import Duration, Moment, Reply, Request
+from .requests import Reply, Request
+from .spelling import Duration, Moment
 
 if TYPE_CHECKING:
     from daybook.manifest import Retry
@@ -30,6 +31,14 @@ Ref: TypeAlias = str | TaskSummary
 
 _HOLD_SECONDS = 30
 _PAUSE_SECONDS = 0.5
+
+
+def read(reply: Reply, shape: type[T]) -> T:
+    """What the reply says, in that shape. Raises DaybookError for an answer that does not have it."""
+    try:
+        return msgspec.json.decode(reply.body, type=shape)
+    except msgspec.MsgspecError as error:
+        raise DaybookError(f"the API answered something that is not a {shape.__name__}: {error}") from error
 
 
 def submit(
@@ -69,12 +78,12 @@ def submit(
         deadline=deadline,
         retry=retry,
     )
-    return _read(reply, TaskDetail)
+    return read(reply, TaskDetail)
 
 
 def get(task: Ref) -> Flow[TaskDetail]:
     """The task as it is now."""
-    return _read((yield requests.get_task(_id(task))), TaskDetail)
+    return read((yield requests.get_task(_id(task))), TaskDetail)
 
 
 def cancel(task: Ref, *, reason: str | None = None) -> Flow[TaskDetail]:
@@ -82,22 +91,22 @@ def cancel(task: Ref, *, reason: str | None = None) -> Flow[TaskDetail]:
 
     Raises Conflict when it has already ended in another way.
     """
-    return _read((yield requests.cancel_task(_id(task), reason=reason)), TaskDetail)
+    return read((yield requests.cancel_task(_id(task), reason=reason)), TaskDetail)
 
 
 def reschedule(task: Ref, *, run_at: Moment | None = None, delay: Duration | None = None) -> Flow[TaskDetail]:
     """Let it run at another time. Raises Conflict when it has already started."""
-    return _read((yield requests.reschedule_task(_id(task), run_at=run_at, delay=delay)), TaskDetail)
+    return read((yield requests.reschedule_task(_id(task), run_at=run_at, delay=delay)), TaskDetail)
 
 
 def run_now(task: Ref) -> Flow[TaskDetail]:
     """Let it run now instead of later. Raises Conflict when it has ended."""
-    return _read((yield requests.run_task_now(_id(task))), TaskDetail)
+    return read((yield requests.run_task_now(_id(task))), TaskDetail)
 
 
 def retry(task: Ref, *, reason: str | None = None) -> Flow[TaskDetail]:
     """Try it again, after it ended with an error or was cancelled. Raises Conflict when it did neither."""
-    return _read((yield requests.retry_task(_id(task), reason=reason)), TaskDetail)
+    return read((yield requests.retry_task(_id(task), reason=reason)), TaskDetail)
 
 
 def rerun(
@@ -116,12 +125,12 @@ def rerun(
     `key` names the new task, as it does with `submit`.
     """
     wanted = requests.rerun_task(_id(task), input, key=key or ids.new_secret(), run_at=run_at, delay=delay, queue=queue, priority=priority, labels=labels)
-    return _read((yield wanted), TaskDetail)
+    return read((yield wanted), TaskDetail)
 
 
 def events(task: Ref) -> Flow[list[EventView]]:
     """Everything that ever happened to it, oldest first."""
-    return _read((yield requests.list_events(_id(task))), EventPage).items
+    return read((yield requests.list_events(_id(task))), EventPage).items
 
 
 def logs(task: Ref, *, attempt: int | None = None, tail: int | None = None, level: str | None = None) -> Flow[list[LogLine]]:
@@ -132,7 +141,7 @@ def logs(task: Ref, *, attempt: int | None = None, tail: int | None = None, leve
     lines: list[LogLine] = []
     after = None
     while True:
-        page = _read((yield request), LogPage)
+        page = read((yield request), LogPage)
         lines += page.items
         if tail is not None or page.next_after in {None, after}:
             return lines
@@ -142,17 +151,17 @@ def logs(task: Ref, *, attempt: int | None = None, tail: int | None = None, leve
 
 def page(request: Request) -> Flow[TaskPage]:
     """One page of a list."""
-    return _read((yield request), TaskPage)
+    return read((yield request), TaskPage)
 
 
 def list_apps() -> Flow[list[AppView]]:
     """All apps that the token may use."""
-    return _read((yield requests.list_apps()), AppPage).items
+    return read((yield requests.list_apps()), AppPage).items
 
 
 def get_app(app: str) -> Flow[AppView]:
     """One app, in its newest version."""
-    return _read((yield requests.get_app(app)), AppView)
+    return read((yield requests.get_app(app)), AppView)
 
 
 def wait(task: Ref, timeout: float | None = None) -> Flow[TaskDetail]:
@@ -172,7 +181,7 @@ def wait(task: Ref, timeout: float | None = None) -> Flow[TaskDetail]:
         asked = monotonic()
         reply = yield msgspec.structs.replace(poll, after_seconds=pause if hold else left)
         if reply.status != 304:
-            known, pause = _read(reply, TaskDetail), 0.0
+            known, pause = read(reply, TaskDetail), 0.0
         else:
             # An answer that was not held back must not turn this loop into a hot one.
             pause = 0.0 if monotonic() - asked > hold / 2 else _PAUSE_SECONDS
@@ -203,10 +212,3 @@ def decode_result(reply: Reply) -> Any:
 
 def _id(task: Ref) -> str:
     return task if isinstance(task, str) else task.id
-
-
-def _read(reply: Reply, shape: type[T]) -> T:
-    try:
-        return msgspec.json.decode(reply.body, type=shape)
-    except msgspec.MsgspecError as error:
-        raise DaybookError(f"the API answered something that is not a {shape.__name__}: {error}") from error

@@ -4,12 +4,24 @@ Fields that a newer API may add are ignored, and what may be missing has a defau
 reading.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from daybook.domain.status import Status
+
+Item_co = TypeVar("Item_co", covariant=True)
+
+
+class Page(Protocol[Item_co]):
+    """One page of any list."""
+
+    @property
+    def items(self) -> Sequence[Item_co]: ...
+    @property
+    def next_cursor(self) -> str | None: ...
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +79,8 @@ class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error_type: str | None = None
+    schedule: str | None = None
+    """The schedule that submitted it."""
 
 
 class TaskDetail(TaskSummary, frozen=True, kw_only=True):
@@ -74,6 +88,7 @@ class TaskDetail(TaskSummary, frozen=True, kw_only=True):
 
     input: Any = None
     rerun_of: str | None = None
+    slot: datetime | None = None
     failures: int = 0
     losses: int = 0
     retry_at: datetime | None = None

@@ -3,21 +3,16 @@
 The transports send them; everything that both the blocking and the async client have to agree on is decided here.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
 
+from .spelling import Duration, Moment, encode, spell_bound, spell_duration, spell_labels, spell_moment, spell_retry
+
 if TYPE_CHECKING:
     from daybook.manifest import Retry
-
-Duration: TypeAlias = str | float | timedelta
-"""`"10m"`, a number of seconds, or a timedelta."""
-Moment: TypeAlias = str | datetime
-"""An aware datetime, or RFC 3339 text with an offset."""
 
 PAGE_LIMIT = 200
 
@@ -48,6 +43,17 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def post(path: str, body: bytes, headers: Mapping[str, str] | None = None, *, method: str = "POST") -> Request:
+    """A change, with a body of JSON."""
+    return Request(
+        method=method,
+        path=path,
+        headers={"Content-Type": "application/json", **(headers or {})},
+        body=body,
+        writes=True,
+    )
 
 
 class _Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,17 +91,17 @@ def submit_task(
     submission = _Submission(
         app=app,
         input=input,
-        run_at=_moment(run_at),
-        delay=_duration(delay),
+        run_at=spell_moment(run_at),
+        delay=spell_duration(delay),
         queue=queue,
         priority=priority,
         labels=labels,
-        timeout=_duration(timeout),
-        queue_ttl=_duration(queue_ttl),
-        deadline=_duration(deadline),
-        retry=_retry(retry),
+        timeout=spell_duration(timeout),
+        queue_ttl=spell_duration(queue_ttl),
+        deadline=spell_duration(deadline),
+        retry=spell_retry(retry),
     )
-    return _post("/v1/tasks", encode(submission), {"Idempotency-Key": key})
+    return post("/v1/tasks", encode(submission), {"Idempotency-Key": key})
 
 
 def get_task(task_id: str) -> Request:
@@ -118,6 +124,7 @@ def list_tasks(
     owner: str | None = None,
     queue: str | None = None,
     label: str | Mapping[str, str] | None = None,
+    schedule: str | None = None,
     since: Moment | Duration | None = None,
     until: Moment | Duration | None = None,
     limit: int | None = None,
@@ -125,20 +132,21 @@ def list_tasks(
     """The tasks that fit all filters, newest first; pages are fetched as they are needed. `limit` bounds the whole
     list.
 
-    `status` is one or several; `label` is `"name:value"` or a mapping; `since` and `until` are instants, or durations
-    before now.
+    `status` is one or several; `label` is `"name:value"` or a mapping; `schedule` is the id of the one that submitted them;
+    `since` and `until` are instants, or durations before now.
     """
     filters = {
         "status": status if status is None or isinstance(status, str) else ",".join(status),
         "app": app,
         "owner": owner,
         "queue": queue,
-        "since": _bound(since),
-        "until": _bound(until),
+        "schedule": schedule,
+        "since": spell_bound(since),
+        "until": spell_bound(until),
         "limit": None if limit is None else str(min(limit, PAGE_LIMIT)),
     }
     query = [(name, value) for name, value in filters.items() if value is not None]
-    query += [("label", each) for each in _labels(label)]
+    query += [("label", each) for each in spell_labels(label)]
     return Request(method="GET", path="/v1/tasks", query=tuple(query), sees_writes=True)
 
 
@@ -151,25 +159,25 @@ def next_page(request: Request, cursor: str, *, limit: int | None = None) -> Req
 
 def cancel_task(task_id: str, *, reason: str | None = None) -> Request:
     """POST /tasks/{id}/cancel."""
-    return _post(f"{_task(task_id)}/cancel", encode({} if reason is None else {"reason": reason}))
+    return post(f"{_task(task_id)}/cancel", encode({} if reason is None else {"reason": reason}))
 
 
 def reschedule_task(task_id: str, *, run_at: Moment | None = None, delay: Duration | None = None) -> Request:
     """POST /tasks/{id}/reschedule. Raises ValueError unless exactly one of `run_at` and `delay` is given."""
     if (run_at is None) == (delay is None):
         raise ValueError("give either run_at or delay")
-    wanted = {"run_at": _moment(run_at)} if run_at is not None else {"delay": _duration(delay)}
-    return _post(f"{_task(task_id)}/reschedule", encode(wanted))
+    wanted = {"run_at": spell_moment(run_at)} if run_at is not None else {"delay": spell_duration(delay)}
+    return post(f"{_task(task_id)}/reschedule", encode(wanted))
 
 
 def run_task_now(task_id: str) -> Request:
     """POST /tasks/{id}/run-now."""
-    return _post(f"{_task(task_id)}/run-now", b"{}")
+    return post(f"{_task(task_id)}/run-now", b"{}")
 
 
 def retry_task(task_id: str, *, reason: str | None = None) -> Request:
     """POST /tasks/{id}/retry."""
-    return _post(f"{_task(task_id)}/retry", encode({} if reason is None else {"reason": reason}))
+    return post(f"{_task(task_id)}/retry", encode({} if reason is None else {"reason": reason}))
 
 
 def rerun_task(
@@ -184,8 +192,8 @@ def rerun_task(
     labels: Mapping[str, str] | None = None,
 ) -> Request:
     """POST /tasks/{id}/rerun with an Idempotency-Key. Raises ValueError as `submit_task` does."""
-    wanted = _Submission(input=input, run_at=_moment(run_at), delay=_duration(delay), queue=queue, priority=priority, labels=labels)
-    return _post(f"{_task(task_id)}/rerun", encode(wanted), {"Idempotency-Key": key})
+    wanted = _Submission(input=input, run_at=spell_moment(run_at), delay=spell_duration(delay), queue=queue, priority=priority, labels=labels)
+    return post(f"{_task(task_id)}/rerun", encode(wanted), {"Idempotency-Key": key})
 
 
 def get_result(task_id: str) -> Request:
@@ -235,59 +243,5 @@ def get_app(app: str) -> Request:
     return Request(method="GET", path=f"/v1/apps/{quote(app, safe='')}")
 
 
-def encode(value: Any) -> bytes:
-    """The value as JSON. Raises ValueError for a number that JSON cannot hold (NaN, infinity)."""
-    body = msgspec.json.encode(value)
-    if b"null" in body:
-        # msgspec writes NaN and infinity as null, which would change the input in silence. The slow check runs only
-        # where one could hide.
-        json.dumps(msgspec.to_builtins(value), allow_nan=False)
-    return body
-
-
-def _post(path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Request:
-    return Request(
-        method="POST",
-        path=path,
-        headers={"Content-Type": "application/json", **(headers or {})},
-        body=body,
-        writes=True,
-    )
-
-
 def _task(task_id: str) -> str:
     return f"/v1/tasks/{quote(task_id, safe='')}"
-
-
-def _moment(moment: Moment | None) -> str | None:
-    if isinstance(moment, datetime):
-        if moment.tzinfo is None:
-            raise ValueError(f"{moment.isoformat()} has no UTC offset: nobody could tell which instant it is")
-        return moment.isoformat()
-    return moment
-
-
-def _duration(duration: Duration | None) -> str | float | None:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration
-
-
-def _retry(retry: "Retry | Mapping[str, Any] | None") -> Mapping[str, Any] | None:
-    """A Retry stands for all of its fields, a mapping for those that it has; the others are as the app has them."""
-    if retry is None:
-        return None
-    given = retry if isinstance(retry, Mapping) else msgspec.structs.asdict(retry)
-    return {name: _duration(value) if isinstance(value, timedelta) else value for name, value in given.items()}
-
-
-def _bound(bound: Moment | Duration | None) -> str | None:
-    if isinstance(bound, timedelta):
-        bound = bound.total_seconds()
-    if isinstance(bound, int | float):
-        return f"{bound:g}s"
-    return _moment(bound)
-
-
-def _labels(label: str | Mapping[str, str] | None) -> Sequence[str]:
-    if label is None:
-        return ()
-    return (label,) if isinstance(label, str) else [f"{name}:{value}" for name, value in label.items()]

@@ -17,7 +17,6 @@ calendar's last, and what is not due within nine years of the slot before is not
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from importlib import resources
 from typing import Final, Literal, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -118,12 +117,16 @@ def zone(name: str) -> ZoneInfo:
     """A zone of the package tzdata. Raises `InvalidCadence`."""
     if name not in _names():
         raise InvalidCadence("timezone", f"{name!r} is not the name of an IANA time zone")
+    from importlib import resources  # the command line, which never needs it, starts sooner without
+
     with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=name)
 
 
 @lru_cache(maxsize=1)
 def _names() -> frozenset[str]:
+    from importlib import resources
+
     return frozenset(resources.files("tzdata").joinpath("zones").read_text(encoding="ascii").split())
 
 

@@ -179,7 +179,8 @@ def _span(position: int, span: str, step: str | None = None) -> set[tuple[int, i
     if not dash:
         return {(value, 0) for value in _expanded(position, f"{span}/{step}" if step else span)}
     (begin,), (end,) = _expanded(position, low), _expanded(position, high)
-    if begin == end and (high != "7" or low == "7"):
+    from_sunday_to_sunday = position == _WEEKDAY and high.lstrip("0") == "7" and low.lstrip("0") != "7"
+    if begin == end and not from_sunday_to_sunday:
         # For croniter a range from a value to itself is every value.
         return {(begin, 0)}
     values = _expanded(position, span)

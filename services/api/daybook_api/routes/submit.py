@@ -21,11 +21,13 @@ from daybook.log.postgres import events_of
 
 from .. import bodies
 from ..gateway import Found, Gateway, answer, written
-from ..problems import Problem, new_request_id, of_exception, tell
+from ..problems import Problem, Spot, new_request_id, of_exception, tell
 from ..requests import HttpRequest, media_type, preferred_wait, query
-from ..schemas import BatchItem, BatchOutcome, BatchOutcomes, RerunRequest, SubmitRequest
+from ..schedule_rules import of_submit
+from ..schemas import BatchItem, BatchOutcome, BatchOutcomes, RerunRequest, TaskRequest
 from ..submission import Accepted, Begun, Kept, Prepared, decode_request
 from ..views import task_view
+from .schedules import created
 
 _MOST_ITEMS: Final = 10_000
 _BODY_BYTES: Final = 1024 * 1024
@@ -41,14 +43,18 @@ ItemBegun: TypeAlias = Begun | Exception
 
 @post("/tasks", operation_id="submitTask", tags=["tasks"], status_code=202, request_max_body_size=_BODY_BYTES)
 async def submit(request: HttpRequest, gateway: NamedDependency[Gateway]) -> Response[bytes]:
-    """Submit a task."""
+    """Submit a task: to run now, at `run_at`, or after `delay`; or, with `cron`, make a schedule of it (201)."""
     who = await gateway.access.authenticate(request, "submit")
     query(request)
     media_type(request, _JSON)
     body = await request.body()
+    wish = decode_request(body)
+    if wish.cron is not None:
+        return await created(request, gateway, who, of_submit(wish), body)
+    if wish.timezone is not None:
+        raise Problem("invalid-body", "A time zone is for cron.", errors=[Spot(pointer="/timezone", message="is given without cron")])
     wait = preferred_wait(request)
-    key = request.headers.get("idempotency-key")
-    prepared = await gateway.submission.prepare(decode_request(body), body, who, clock.now(), key=key)
+    prepared = await gateway.submission.prepare(wish, body, who, clock.now(), key=request.headers.get("idempotency-key"))
     return await _accept(gateway, prepared, who, wait)
 
 
@@ -78,13 +84,13 @@ async def rerun(request: HttpRequest, gateway: NamedDependency[Gateway], task_id
     return await _accept(gateway, prepared, who, wait)
 
 
-async def _once_more(gateway: Gateway, found: Found, wish: RerunRequest) -> SubmitRequest:
+async def _once_more(gateway: Gateway, found: Found, wish: RerunRequest) -> TaskRequest:
     """The submit that a wish for a rerun comes to. Raises `input-erased`."""
     task = found.task
     content = bytes(wish.input) or await gateway.content(task.input, found.recorded[0].payload)
     if content is None:
         raise Problem("input-erased", "The input of this task was erased.", hint="Give another input.")
-    return SubmitRequest(
+    return TaskRequest(
         app=task.app,
         input=msgspec.Raw(content),
         run_at=wish.run_at,
