@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from daybook.domain.cadence import Cadence
 from daybook.domain.events import (
     OTHER_EVENTS,
     TASK_EVENTS,
@@ -34,6 +35,19 @@ from daybook.domain.events import (
     TokenIssued,
     TokenRevoked,
     kind_of,
+)
+from daybook.domain.schedule_events import (
+    SCHEDULE_EVENTS,
+    Rule,
+    ScheduleBackfilled,
+    ScheduleChanged,
+    ScheduleCreated,
+    ScheduleDeleted,
+    SchedulePaused,
+    ScheduleResumed,
+    SlotFired,
+    SlotsSkipped,
+    Work,
 )
 from daybook.log import codec
 
@@ -82,7 +96,34 @@ BARE_SUBMISSION: Final[dict[str, Any]] = SILENT | {
     "fingerprint": "",
     "rerun_of": "",
     "expires_at": None,
+    "schedule": "",
+    "slot": None,
 }
+SLOT: Final = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+RULE: Final = Rule(
+    cadence=Cadence(cron="30 3 * * *", timezone="UTC", dst_gap="next", dst_fold="once", seconds=False),
+    overlap="skip",
+    catch_up="latest",
+    catch_up_window_seconds=3600.0,
+    jitter_seconds=0.0,
+    start_at=None,
+    end_at=None,
+    max_runs=None,
+    pause_after_errors=None,
+)
+PECULIAR: Final = Rule(
+    cadence=Cadence(cron="0 30 3 * * *", timezone="Europe/Berlin", dst_gap="skip", dst_fold="twice", seconds=True),
+    overlap="queue_one",
+    catch_up="all",
+    catch_up_window_seconds=90.5,
+    jitter_seconds=2.5,
+    start_at=INSTANT,
+    end_at=ELSEWHERE,
+    max_runs=7,
+    pause_after_errors=3,
+)
+WORK: Final = Work(app="texts.count", app_version="9f86d081884c", input=CONTENT, queue="default", priority=3, policy=ONCE, labels={})
+ODD_WORK: Final = Work(app="texts.count", app_version="9f86d081884c", input=LARGE, queue="slow", priority=1, policy=PATIENT, labels={"team": "blau & grün"})
 
 EVENTS: Final[dict[str, Event]] = {
     "task.submitted.v1": TaskSubmitted(
@@ -99,12 +140,14 @@ EVENTS: Final[dict[str, Event]] = {
         fingerprint="ef" * 32,
         rerun_of="",
         expires_at=None,
+        schedule="",
+        slot=None,
     ),
     "task.submitted.v1.bare": TaskSubmitted(**BARE_SUBMISSION),
     "task.submitted.v1.policy": TaskSubmitted(**BARE_SUBMISSION | {"policy": PATIENT}),
     "task.submitted.v1.rerun_of": TaskSubmitted(**BARE_SUBMISSION | {"rerun_of": "tsk_01h2xcejqtf2nbrexx3vqjhp41"}),
     "task.submitted.v1.expires_at": TaskSubmitted(**BARE_SUBMISSION | {"expires_at": INSTANT}),
-    "task.submitted.v1.slot": TaskSubmitted(**BARE_SUBMISSION | {"schedule": "sch_01h2xcejqtf2nbrexx3vqjhp41", "slot": INSTANT}),
+    "task.submitted.v1.schedule": TaskSubmitted(**BARE_SUBMISSION | {"schedule": "sch_01h2xcejqtf2nbrexx3vqjhp41", "slot": SLOT}),
     "task.rescheduled.v1": TaskRescheduled(**SAID, run_at=ELSEWHERE),
     "task.rescheduled.v1.bare": TaskRescheduled(**SILENT, run_at=INSTANT),
     "task.due.v1": TaskDue(**SAID, expires_at=None),
@@ -131,6 +174,22 @@ EVENTS: Final[dict[str, Event]] = {
     "task.cancelled.v1": TaskCancelled(**SAID, attempt=2, requested_by=""),
     "task.cancelled.v1.bare": TaskCancelled(**SILENT, attempt=0, requested_by=""),
     "task.cancelled.v1.requested_by": TaskCancelled(**SILENT, attempt=0, requested_by="user:ann"),
+    "schedule.created.v1": ScheduleCreated(**SAID, owner="ann", rule=PECULIAR, work=ODD_WORK, paused=True, fingerprint="ef" * 32),
+    "schedule.created.v1.bare": ScheduleCreated(**SILENT, owner="ann", rule=RULE, work=WORK, paused=False, fingerprint=""),
+    "schedule.changed.v1": ScheduleChanged(**SAID, rule=PECULIAR, work=ODD_WORK),
+    "schedule.changed.v1.bare": ScheduleChanged(**SILENT, rule=RULE, work=WORK),
+    "schedule.paused.v1": SchedulePaused(**SAID, until=INSTANT, live=(SLOT, ELSEWHERE)),
+    "schedule.paused.v1.bare": SchedulePaused(**SILENT, until=None, live=None),
+    "schedule.resumed.v1": ScheduleResumed(**SAID, since=INSTANT),
+    "schedule.resumed.v1.bare": ScheduleResumed(**SILENT, since=None),
+    "schedule.deleted.v1": ScheduleDeleted(**SAID),
+    "schedule.deleted.v1.bare": ScheduleDeleted(**SILENT),
+    "schedule.backfilled.v1": ScheduleBackfilled(**SAID, slots=(SLOT, INSTANT)),
+    "schedule.backfilled.v1.bare": ScheduleBackfilled(**SILENT, slots=(SLOT,)),
+    "slot.fired.v1": SlotFired(**SAID, slot=SLOT, task="tsk_01h2xcejqtf2nbrexx3vqjhp41", due_at=INSTANT, cause="backfill", live=(SLOT,), errors=2),
+    "slot.fired.v1.bare": SlotFired(**SILENT, slot=SLOT, task="tsk_01h2xcejqtf2nbrexx3vqjhp41", due_at=None, cause="slot", live=(), errors=0),
+    "slots.skipped.v1": SlotsSkipped(**SAID | {"reason": "overlap"}, first=SLOT, last=INSTANT, count=3),
+    "slots.skipped.v1.bare": SlotsSkipped(**SILENT, first=SLOT, last=SLOT, count=1),
     "app.published.v1": AppPublished(
         **SAID,
         app="texts.count",
@@ -189,7 +248,7 @@ def test_a_fact_with_every_field_is_written_from_scratch_as_it_was(name: str) ->
     assert codec.encode(EVENTS[name]) == fact(name)
 
 
-@pytest.mark.parametrize("event", TASK_EVENTS + OTHER_EVENTS)
+@pytest.mark.parametrize("event", TASK_EVENTS + SCHEDULE_EVENTS + OTHER_EVENTS)
 def test_every_kind_and_every_field_has_its_files(event: type[Event]) -> None:
     kind, fields = kind_of(event), msgspec.structs.fields(event)
     facts = {name: msgspec.json.decode(fact(name), type=dict[str, object]) for name in EVENTS if kind_in(name) == kind}
@@ -204,12 +263,25 @@ def test_every_field_of_a_policy_has_its_file(kind: str) -> None:
     assert set(written) == {field.encode_name for field in msgspec.structs.fields(Policy)}
 
 
+@pytest.mark.parametrize("kind", ["schedule.created.v1", "schedule.changed.v1"])
+def test_every_field_of_a_rule_and_its_work_has_its_file(kind: str) -> None:
+    written, bare = (msgspec.json.decode(fact(name), type=dict[str, Any]) for name in (kind, f"{kind}.bare"))
+    for struct, all_of_it, least in (
+        (Rule, written["rule"], bare["rule"]),
+        (Cadence, written["rule"]["cadence"], bare["rule"]["cadence"]),
+        (Work, written["work"], bare["work"]),
+    ):
+        fields = msgspec.structs.fields(struct)
+        assert set(all_of_it) == {field.encode_name for field in fields}
+        assert set(least) == {field.encode_name for field in fields if field.required}
+
+
 def test_every_file_is_still_read() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {f"{name}.json" for name in EVENTS}
 
 
 def test_a_kind_names_one_event() -> None:
-    kinds = [kind_of(event) for event in TASK_EVENTS + OTHER_EVENTS]
+    kinds = [kind_of(event) for event in TASK_EVENTS + SCHEDULE_EVENTS + OTHER_EVENTS]
     assert len(set(kinds)) == len(kinds)
     assert {kind.rsplit(".", 1)[1] for kind in kinds} == {"v1"}
 

@@ -48,7 +48,8 @@ class Tail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The state of a schedule after `version` events. All slots up to `decided_until` are decided but those in `tails` and
     `backlog`; `input_version` is the event whose payload is the input; `counts` are slots by what became of them: `fired`,
-    or the reason why not."""
+    or the reason why not. `served_at` is when a slot fired in its turn, neither triggered nor filled in; errors of tasks
+    that had ended by `forgiven_at` count no more."""
 
     version: int
     owner: str
@@ -68,6 +69,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     runs: int = 0
     live: tuple[datetime, ...] = ()
     errors: int = 0
+    forgiven_at: datetime | None = None
+    served_at: datetime | None = None
     last_slot: datetime | None = None
     last_task: str = ""
     last_fired_at: datetime | None = None
@@ -150,7 +153,8 @@ def evolve(schedule: Schedule | None, event: ScheduleEvent, at: datetime) -> Sch
             if event.live is not None:
                 changed |= {"live": event.live, "errors": 0}
         case ScheduleResumed():
-            changed |= {"paused_at": None, "paused_until": None, "paused_by": "", "note": "", "errors": 0} | _left(schedule, event.since or at, "paused")
+            changed |= {"paused_at": None, "paused_until": None, "paused_by": "", "note": "", "errors": 0, "forgiven_at": at}
+            changed |= _left(schedule, event.since or at, "paused")
         case ScheduleDeleted():
             changed |= {"deleted_at": at, "backlog": ()} | _left(schedule, at, "paused" if schedule.paused_at else "ended")
         case ScheduleBackfilled():
@@ -189,7 +193,9 @@ def decide(schedule: Schedule | None, command: AnyScheduleCommand, now: datetime
             same = schedule.paused_at is not None and (until, command.reason) == (schedule.paused_until, schedule.note)
             return AlreadyDone() if same else SchedulePaused(until=until, **said)
         case ResumeSchedule():
-            return AlreadyDone() if schedule.paused_at is None else ScheduleResumed(**said)
+            # A pause that was over by itself ended then, whoever is the first to say so.
+            over = schedule.paused_until if schedule.paused_until is not None and schedule.paused_until <= now else None
+            return AlreadyDone() if schedule.paused_at is None else ScheduleResumed(since=over, **said)
         case DeleteSchedule():
             return ScheduleDeleted(**said)
         case TriggerSchedule():
@@ -236,7 +242,7 @@ def _created(event: ScheduleCreated, at: datetime) -> Schedule:
         fingerprint=event.fingerprint,
         paused_at=at if event.paused else None,
         paused_by=event.actor if event.paused else "",
-        note=event.reason,
+        note=event.reason if event.paused else "",
     )
 
 
@@ -264,6 +270,10 @@ def _left(schedule: Schedule, until: datetime, reason: str) -> dict[str, Any]:
     if schedule.is_used_up:
         return {"decided_until": until}
     tail = Tail(rule=schedule.rule, after=schedule.decided_until, until=until, reason=reason)
+    last = schedule.tails[-1] if schedule.tails else None
+    if last is not None and last.until == tail.after and (last.rule, last.reason) == (tail.rule, tail.reason):
+        # Else a schedule that is rarely due and often paused would remember every pause.
+        return {"decided_until": until, "tails": (*schedule.tails[:-1], msgspec.structs.replace(last, until=until))}
     return {"decided_until": until, "tails": (*schedule.tails, tail)}
 
 
@@ -276,9 +286,10 @@ def _fired(schedule: Schedule, event: SlotFired, at: datetime) -> dict[str, Any]
         "last_fired_at": at,
         "counts": _counted(schedule, "fired", 1),
     }
-    if event.cause == "backfill":
+    if event.slot in schedule.backlog:
         changed["backlog"] = tuple(slot for slot in schedule.backlog if slot != event.slot)
     if event.cause == "slot":
+        changed["served_at"] = at
         after = msgspec.structs.replace(schedule, runs=schedule.runs + 1, decided_until=max(schedule.decided_until, event.slot), tails=())
         changed |= {"runs": after.runs, "decided_until": after.decided_until, "tails": ()}
         if after.is_used_up and after.decided_until < at:

@@ -8,7 +8,7 @@ late, how often, and by how many schedulers a schedule is looked at.
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
-from itertools import islice, pairwise, takewhile
+from itertools import chain, islice, pairwise, takewhile
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -76,7 +76,7 @@ def next_look(schedule: Schedule, name: str) -> datetime | None:
         return None
     if schedule.paused_at is not None:
         return schedule.paused_until
-    if schedule.backlog:
+    if _ready(schedule):
         return schedule.created_at
     upcoming = next(due(schedule, name), None)
     return None if upcoming is None else upcoming.at
@@ -84,18 +84,18 @@ def next_look(schedule: Schedule, name: str) -> datetime | None:
 
 def due(schedule: Schedule, name: str) -> Iterator[Due]:
     """The undecided slots of the rule, in order, without end."""
+    rule = schedule.rule
     if schedule.is_used_up:
         return
-    slots = slots_of(schedule.rule, schedule.decided_until)
-    if not schedule.rule.jitter_seconds:
-        yield from (Due(slot, slot) for slot in slots)
+    if not rule.jitter_seconds:
+        yield from (Due(slot, slot) for slot in slots_of(rule, schedule.decided_until))
         return
-    last = None
-    for slot, following in pairwise(slots):
-        yield Due(slot, slot + _jitter(schedule.rule, name, slot, following))
-        last = following
-    if last is not None:
-        yield Due(last, last)
+    # The last slot is followed by one that will not be, and fires when it would if there were no end.
+    endless: Iterator[datetime | None] = chain(slots_of(msgspec.structs.replace(rule, end_at=None), schedule.decided_until), (None,))
+    for slot, following in pairwise(endless):
+        if slot is None or (rule.end_at is not None and slot > rule.end_at):
+            return
+        yield Due(slot, slot if following is None else slot + _jitter(rule, name, slot, following))
 
 
 def slots_of(rule: Rule, after: datetime, until: datetime | None = None) -> Iterator[datetime]:
@@ -127,9 +127,9 @@ def decide_slots(schedule: Schedule, view: View) -> Decision:
     looks = due(schedule, view.name)
     pending = list(islice(takewhile(lambda each: each.at <= view.now, looks), _MOST_AT_ONCE))
     decision = _Slots(schedule, view, errors, live).decide(pending) if pending else _until_next(schedule, view)
-    if isinstance(decision, Wait) and schedule.backlog:
+    if isinstance(decision, Wait) and (ready := _ready(schedule)):
         if schedule.rule.overlap == "allow" or not live:
-            return _fired(schedule.backlog[0], view, errors, live, cause="backfill")
+            return _fired(ready[0], view, errors, live, cause="backfill")
         return Wait(until=_sooner(decision.until, view.now + _LOOK_RARELY), for_run=True)
     return decision
 
@@ -154,7 +154,8 @@ class _Slots:
         if self._queues and self._is_in_line(first):
             return self._in_line(list(takewhile(self._is_in_line, pending)))
         if self._is_late(first):
-            return self._missed(list(takewhile(self._is_plainly_missed, pending)))
+            # Nothing overlaps the first, so nothing overlaps those after it.
+            return self._missed(list(takewhile(self._is_late, pending)))
         return self._fire(first)
 
     def _overlaps(self, each: Due) -> bool:
@@ -164,16 +165,11 @@ class _Slots:
 
     def _is_in_line(self, each: Due) -> bool:
         """Whether the slot had to wait for an earlier one: for its task, or for its turn."""
-        fired_at = self._schedule.last_fired_at
-        return self._overlaps(each) or (fired_at is not None and each.at <= fired_at)
+        served_at = self._schedule.served_at
+        return self._overlaps(each) or (served_at is not None and each.at <= served_at)
 
     def _is_late(self, each: Due) -> bool:
         return self._now - each.at > LATE
-
-    def _is_plainly_missed(self, each: Due) -> bool:
-        if self._rule.overlap == "skip" and self._overlaps(each):
-            return False
-        return self._is_late(each) and not (self._queues and self._is_in_line(each))
 
     def _overlapping(self, pending: list[Due]) -> Decision:
         skipped_at = self._schedule.last_skipped_at
@@ -183,10 +179,10 @@ class _Slots:
         return _skipped([each.slot for each in pending], "overlap")
 
     def _in_line(self, pending: list[Due]) -> Decision:
-        fired_at = self._schedule.last_fired_at
+        served_at = self._schedule.served_at
         if self._rule.overlap == "queue_one":
             # One waits. What came due while it did is too late for the only place.
-            late_comers = [each.slot for each in pending if fired_at is not None and each.at <= fired_at]
+            late_comers = [each.slot for each in pending if served_at is not None and each.at <= served_at]
             if late_comers:
                 return _skipped(late_comers, "overlap")
         elif len(pending) > MOST_WAITING:
@@ -197,23 +193,36 @@ class _Slots:
         return Wait(until=self._now + min(max(waited, _LOOK_SOON), _LOOK_RARELY), for_run=True)
 
     def _missed(self, pending: list[Due]) -> Decision:
-        window = timedelta(0) if self._rule.catch_up == "none" else timedelta(seconds=self._rule.catch_up_window_seconds)
-        too_old = [each.slot for each in takewhile(lambda each: self._now - each.at > window, pending)]
-        if too_old:
-            return _skipped(too_old, "missed")
-        most = 1 if self._rule.catch_up == "latest" else MOST_CAUGHT_UP
-        if len(pending) > most:
-            return _skipped([each.slot for each in pending[:-most]], "missed" if most == 1 else "limit")
-        return self._caught_up(pending[0])
+        """These are missed. Their schedule waits for its turn; what becomes of them is then told as of the time for which that
+        look was planned. For a schedule of every second, each decision that follows would else find other slots missed."""
+        if self._rule.catch_up == "none":
+            return _skipped([each.slot for each in pending], "missed")
+        planned_at = self._view.planned_at
+        if planned_at is None or planned_at - pending[0].at <= LATE:
+            return Wait(until=self._turn(pending[0], self._delay))
+        waited = list(takewhile(lambda each: planned_at - each.at > LATE, pending))
+        # That it had to wait costs no slot its place in the window.
+        begin = max(planned_at, self._now - LATE) - self._delay - timedelta(seconds=self._rule.catch_up_window_seconds)
+        old = sum(1 for _ in takewhile(lambda each: each.at < begin, waited))
+        if self._rule.catch_up == "latest":
+            count, reason = max(old, len(waited) - 1), "missed"
+        else:
+            count, reason = (old, "missed") if old else (max(0, len(waited) - MOST_CAUGHT_UP), "limit")
+        if count:
+            return _skipped([each.slot for each in waited[:count]], reason)
+        turn = self._turn(waited[0], timedelta(0))
+        return self._fire(waited[0]) if self._now >= turn else Wait(until=turn)
 
-    def _caught_up(self, each: Due) -> Decision:
+    @property
+    def _delay(self) -> timedelta:
+        return _SPREAD * _share(self._view.name)
+
+    def _turn(self, each: Due, delay: timedelta) -> datetime:
         """Not all at once: the first of each schedule within seconds, by the schedule's name, and then a few a second."""
-        fired_at, planned_at = self._schedule.last_fired_at, self._view.planned_at
-        if fired_at is not None and fired_at >= each.at:
-            return self._fire(each) if self._now >= fired_at + _PACE else Wait(until=fired_at + _PACE)
-        if planned_at is None or planned_at <= each.at + LATE:
-            return Wait(until=self._now + _SPREAD * _share(self._view.name))
-        return self._fire(each)
+        served_at = self._schedule.served_at
+        if served_at is not None and served_at >= each.at:
+            return max(self._now, served_at + _PACE)
+        return self._now + delay
 
     def _fire(self, each: Due) -> SlotFired:
         return _fired(each.slot, self._view, self._errors, self._live, due_at=None if each.at == each.slot else each.at)
@@ -230,7 +239,7 @@ def _observed(schedule: Schedule, view: View) -> tuple[int, tuple[datetime, ...]
         if run is None or run.ended_at is None:
             live.append(slot)
         elif run.status is Status.ERROR:
-            errors += 1
+            errors += schedule.forgiven_at is None or run.ended_at > schedule.forgiven_at
         elif run.status is Status.SUCCESS:
             errors = 0
     return errors, tuple(live)
@@ -239,6 +248,11 @@ def _observed(schedule: Schedule, view: View) -> tuple[int, tuple[datetime, ...]
 def _until_next(schedule: Schedule, view: View) -> Wait:
     upcoming = next(due(schedule, view.name), None)
     return Wait(until=None if upcoming is None else upcoming.at)
+
+
+def _ready(schedule: Schedule) -> list[datetime]:
+    """What can be filled in. A slot that may still fire by itself cannot: it would fire twice."""
+    return [slot for slot in schedule.backlog if slot <= schedule.decided_until]
 
 
 def _slots_of(tail: Tail) -> list[datetime]:

@@ -1,8 +1,8 @@
 """The read models `schedule` (one row per schedule, with its state) and `slot` (the ledger: one row per decision about
 slots).
 
-A row of the ledger is one event: a slot that fired, or a run of slots that did not, all for the same reason. So the
-ledger of a schedule that is due every second and paused for a month is one row longer.
+A row of the ledger is one event: a slot that fired, or a run of slots that did not, all for the same reason. So a pause of
+a day makes the ledger of a schedule that is due every second two rows longer.
 """
 
 from datetime import datetime
