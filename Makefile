@@ -41,8 +41,12 @@ demo: $(INSTALLED) $(if $(MODEL),$(VENV)/.$(MODEL)) ## Bring everything up, run 
 test: $(INSTALLED) ## Run all tests; TESTS=tests/domain runs some of them
 	@$(BIN)/python -m pytest $(TESTS)
 
-chaos: $(INSTALLED) ## Break everything, one thing after the other, and check; SEED=7 runs it with that seed, LONG=1 all of it (docs/explanation/chaos.md)
+chaos: $(INSTALLED) ## Break everything, one thing after the other, and check; SEED=7 runs it with that seed, LONG=1 all of it, ONLY=schedules the schedulers (docs/explanation/chaos.md)
+ifeq ($(ONLY),schedules)
+	@$(BIN)/python -m tests.chaos.schedules $(if $(SEED),--seed $(SEED)) $(if $(LONG),--seconds 60) $(if $(MUTANT),--mutant $(MUTANT))
+else
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) $(if $(MUTANT),--mutant $(MUTANT)) $(if $(REPEAT),--repeat $(REPEAT))
+endif
 
 almanac: $(INSTALLED) ## Hold slots against a walk over every minute of ten years in 52 zones; about six minutes on two cores
 	@$(BIN)/python -m tests.domain.almanac

@@ -38,8 +38,12 @@ _HANGS_SECONDS = 110
 _numbers = itertools.count(1)
 
 # By default structlog draws every frame with its locals, up to a second per traceback: an event loop in which duties crash would stand still for as long.
+# And what services log beside a test is none of what a test finds in `sys.stdout` and `sys.stderr`; pytest shows it when the test fails.
 _renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _renderer])
+structlog.configure(
+    processors=[*structlog.get_config()["processors"][:-1], _renderer],
+    logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),
+)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -209,8 +209,8 @@ def test_so_do_those_of_every_second(catch_up: CatchUp) -> None:
         if catch_up == "none":
             assert (len(fired_late), skipped["missed"]) == (10, 10_790)
         elif catch_up == "latest":
-            assert len(world.caught_up) == 1
-            assert 0 < len(fired_late) <= 11
+            # The latest that was missed, and those that were not: that it had to wait for its turn made no other slot late.
+            assert (len(fired_late), skipped["missed"]) == (11, 10_789)
         else:
             assert 100 < len(fired_late) + skipped["limit"] - 3490 <= 110
             assert skipped["missed"] == 7200

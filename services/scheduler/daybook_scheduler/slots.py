@@ -19,11 +19,12 @@ import structlog
 
 from daybook import ids
 from daybook.bus.jetstream import Bus
+from daybook.domain.cadence import InvalidCadence
 from daybook.domain.commands import Cancel
 from daybook.domain.events import TaskEvent
 from daybook.domain.schedule import Snapshot, evolve
 from daybook.domain.schedule_events import ScheduleEvent, SlotFired
-from daybook.domain.slots import Run, View, Wait, decide_slots
+from daybook.domain.slots import Decision, Run, View, Wait, decide_slots
 from daybook.domain.status import TERMINAL, Status, status_after
 from daybook.handling import Handled, handle
 from daybook.log.connections import Connection
@@ -104,7 +105,7 @@ class Slots:
         runs = await self._runs(looks)
         decided: list[tuple[_Look, ScheduleEvent]] = []
         for look in looks:
-            decision = decide_slots(look.snapshot.schedule, look.view(runs, clock()))
+            decision = _decision(look, look.view(runs, clock()))
             if isinstance(decision, Wait):
                 look.wait = decision
             else:
@@ -127,7 +128,12 @@ class Slots:
 
     async def _cancel(self, look: _Look, task: UUID, event: SlotFired, now: datetime) -> None:
         command = Cancel(actor=f"schedule:{look.name}", reason="overlap", causation=event.task)
-        handled = await handle(self._log, task, command, now, permits=lambda *_: None)
+        try:
+            handled = await handle(self._log, task, command, now, permits=lambda *_: None)
+        except (StreamUnreadable, ValueError) as error:
+            # It stays `live`, and is asked again at the next slot.
+            log.error("task.unreadable", task=ids.spell("tsk", task), detail=str(error))
+            return
         if isinstance(handled, Handled) and handled.task.status is Status.RUNNING:
             await self._bus.ask_to_cancel(handled.task.runner, task)
 
@@ -184,6 +190,15 @@ def _postponed(rows: Sequence[asyncpg.Record], now: datetime) -> list[_Kept]:
 
 async def _keep(connection: Connection, kept: list[_Kept]) -> None:
     await connection.execute(_SQL["keep_schedule_timers"], *zip(*sorted(kept, key=lambda row: row[0]), strict=True))
+
+
+def _decision(look: _Look, view: View) -> Decision:
+    try:
+        return decide_slots(look.snapshot.schedule, view)
+    except InvalidCadence as error:
+        # Whoever made it knows newer zones, or another grammar. It is no reason to leave all others undecided.
+        log.error("schedule.undecidable", schedule=look.name, detail=str(error))
+        return Wait(until=view.now + _UNREADABLE)
 
 
 def _run_of(last: Recorded) -> Run:
