@@ -200,9 +200,10 @@ class _Slots:
         planned_at = self._view.planned_at
         if planned_at is None or planned_at - pending[0].at <= LATE:
             return Wait(until=self._turn(pending[0], self._delay))
-        waited = list(takewhile(lambda each: planned_at - self._delay - each.at > LATE, pending))
+        # What was not late when that wait began is not missed by it, unless nobody came at its end either.
+        looked_at = planned_at - self._delay if self._now - planned_at <= LATE else planned_at
+        waited = list(takewhile(lambda each: looked_at - each.at > LATE, pending))
         if not waited:
-            # It was not late when the wait began.
             return self._fire(pending[0])
         # That it had to wait costs no slot its place in the window.
         begin = max(planned_at, self._now - LATE) - self._delay - timedelta(seconds=self._rule.catch_up_window_seconds)
