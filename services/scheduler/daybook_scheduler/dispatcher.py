@@ -11,6 +11,7 @@ NATS' memory and may be lost with it. Several tasks share one bell when there ar
 
 import asyncio
 import heapq
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from daybook.log.sql import statements
 from daybook.projections.projector import FOLLOWER as PROJECTOR
 
 _PUMP_SECONDS: Final = 0.25
+_IDLE_TURNS: Final = 8
 _RING_AGAIN_SECONDS: Final = 2.0
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 _LARGEST_BELL: Final = 32
@@ -141,9 +143,11 @@ class Dispatcher:
 
     async def pump(self) -> None:
         """Between pages: learn who serves which queue, and ring again what was not claimed. A duty."""
-        while True:
+        for turn in itertools.count():
             if self._active:
-                await self._learn_slots()
+                # While nobody waits for a runner, nobody is in a hurry to hear of one.
+                if self._queue_of or turn % _IDLE_TURNS == 0:
+                    await self._learn_slots()
                 self._notice_losses()
                 await self._ring()
             await asyncio.sleep(_PUMP_SECONDS)
