@@ -24,7 +24,7 @@ LONG ?=
 MUTANT ?=
 REPEAT ?=
 
-.PHONY: help install up demo test chaos almanac check format bench docs lock clean
+.PHONY: help install up demo test chaos almanac check lint format bench docs lock clean
 
 help: ## Tell what there is
 	@echo "make TARGET, where TARGET is one of:"
@@ -51,13 +51,15 @@ endif
 almanac: $(INSTALLED) ## Hold slots against a walk over every minute of ten years in 52 zones; about six minutes on two cores
 	@$(BIN)/python -m tests.domain.almanac
 
-check: $(INSTALLED) ## Lint, format, types, layers, generated pages, and every command of the README
+check: lint ## What lint does, and every command of the README and the other pages
+	$(BIN)/python -m pytest --quiet tests/docs
+
+lint: $(INSTALLED) ## Lint, format, types, layers, generated pages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/python -m pytest --quiet tests/docs
 
 format: $(INSTALLED) ## Put the code into the project's format
 	$(BIN)/ruff check --fix

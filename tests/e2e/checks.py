@@ -186,6 +186,7 @@ def _row(stream: UUID, recorded: list[Recorded]) -> dict[str, Any]:
         "reason": task.reason,
         "error_type": task.error_type,
         "labels": task.labels,
+        "schedule": ids.parse("sch", task.schedule) if task.schedule else None,
         "run_at": task.run_at,
         "submitted_at": recorded[0].at,
         "started_at": started[-1] if started else None,
