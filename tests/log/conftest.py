@@ -4,12 +4,15 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 
 # What the tests of this folder share is imported by its full name.
 sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.log.samples import submit_one
 
 from daybook.log.connections import Connection, connect
 from daybook.log.postgres import Log
@@ -52,3 +55,9 @@ def through(proxy: Proxy) -> Callable[[str], str]:
         return url.replace(f":{place.port}/", f":{proxy.port}/")
 
     return reroute
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def task(owner: Connection) -> UUID:
+    """A task that waits for a runner."""
+    return await submit_one(owner)

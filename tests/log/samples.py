@@ -6,17 +6,38 @@ from typing import Any, Final
 from uuid import UUID
 
 from daybook import ids
+from daybook.domain.cadence import Cadence
 from daybook.domain.events import (
     AppPublished,
     Content,
     Event,
+    TaskCancelled,
     TaskCancelRequested,
     TaskDue,
+    TaskExpired,
+    TaskFailed,
+    TaskLost,
+    TaskReleased,
     TaskRescheduled,
+    TaskRetried,
     TaskStarted,
     TaskSubmitted,
     TaskSucceeded,
+    TokenIssued,
+    TokenRevoked,
     kind_of,
+)
+from daybook.domain.schedule_events import (
+    Rule,
+    ScheduleBackfilled,
+    ScheduleChanged,
+    ScheduleCreated,
+    ScheduleDeleted,
+    SchedulePaused,
+    ScheduleResumed,
+    SlotFired,
+    SlotsSkipped,
+    Work,
 )
 from daybook.log import codec
 from daybook.log.connections import Connection
@@ -29,6 +50,9 @@ RESCHEDULED: Final = TaskRescheduled(run_at=datetime(2027, 1, 2, 3, 4, 5, tzinfo
 CANCEL_REQUESTED: Final = TaskCancelRequested(actor="user:ann")
 DUE: Final = TaskDue(actor="scheduler")
 PUBLISHED: Final = AppPublished(app="hello", app_kind="python", version="1", actor="owner")
+SLOT: Final = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+RULE: Final = Rule(cadence=Cadence(cron="30 9 * * *"))
+WORK: Final = Work(app="hello", app_version="1", input=CONTENT)
 SQL: Final = statements("daybook.log")
 
 
@@ -61,3 +85,38 @@ async def publish_app(owner: Connection, namespace: str = "default", app: str = 
 async def admit_guest(owner: Connection, role: str = "daybook_guest", namespace: str = "default", guest_owner: str = "ann") -> None:
     """Let a database role submit from SQL."""
     await owner.execute("INSERT INTO daybook.guest (role, namespace, owner) VALUES ($1, $2, $3)", role, namespace, guest_owner)
+
+
+async def submit_one(owner: Connection, namespace: str = "default") -> UUID:
+    """A task that waits for a runner."""
+    stream = ids.new_id()
+    await send(owner, "api", [append_of(stream, 1, SUBMITTED, namespace=namespace)])
+    return stream
+
+
+# One of each kind.
+EVENTS: Final[tuple[Event, ...]] = (
+    SUBMITTED,
+    RESCHEDULED,
+    DUE,
+    started("r1"),
+    TaskReleased(attempt=1),
+    succeeded(),
+    TaskFailed(attempt=1, error=CONTENT, error_type="E"),
+    TaskLost(attempt=1, runner="r1"),
+    TaskExpired(),
+    TaskRetried(),
+    CANCEL_REQUESTED,
+    TaskCancelled(),
+    PUBLISHED,
+    TokenIssued(owner="ann", scopes=("admin",)),
+    TokenRevoked(),
+    ScheduleCreated(owner="ann", rule=RULE, work=WORK),
+    ScheduleChanged(rule=RULE, work=WORK),
+    SchedulePaused(),
+    ScheduleResumed(),
+    ScheduleDeleted(),
+    ScheduleBackfilled(slots=(SLOT,)),
+    SlotFired(slot=SLOT, task="tsk_1"),
+    SlotsSkipped(first=SLOT, last=SLOT, count=1),
+)

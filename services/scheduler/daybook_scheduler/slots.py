@@ -121,10 +121,14 @@ class Slots:
 
     async def _make_room(self, decided: list[tuple[_Look, ScheduleEvent]], runs: dict[UUID, Run], now: datetime) -> None:
         """Cancel what still runs of schedules whose next slot is to take its place."""
-        for look, event in decided:
-            if isinstance(event, SlotFired) and event.cause == "slot" and look.snapshot.schedule.rule.overlap == "cancel_previous":
-                tasks = [task_of_slot(look.name, slot) for slot in event.live]
-                await asyncio.gather(*(self._cancel(look, task, event, now) for task in tasks if task in runs))
+        in_the_way = [
+            (look, task, event)
+            for look, event in decided
+            if isinstance(event, SlotFired) and event.cause == "slot" and look.snapshot.schedule.rule.overlap == "cancel_previous"
+            for task in (task_of_slot(look.name, slot) for slot in event.live)
+            if task in runs
+        ]
+        await asyncio.gather(*(self._cancel(look, task, event, now) for look, task, event in in_the_way))
 
     async def _cancel(self, look: _Look, task: UUID, event: SlotFired, now: datetime) -> None:
         command = Cancel(actor=f"schedule:{look.name}", reason="overlap", causation=event.task)

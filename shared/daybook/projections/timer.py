@@ -38,7 +38,8 @@ _SNAPSHOT: Final = msgspec.json.Decoder(Snapshot)
 
 
 class PendingSubmission(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a `submission`: a slot of `schedule` that fired at `at`, and the schedule as that left it."""
+    """The state of a `submission`: a slot of `schedule` that fired at `at`, and the schedule as that left it (or a little
+    later, where a scheduler was ahead of the follower)."""
 
     schedule: UUID
     snapshot: Snapshot
