@@ -16,7 +16,8 @@ import msgspec
 
 from . import ids
 from .domain.refusals import Contended, NotFound, Refusal
-from .domain.schedule import AnyScheduleCommand, Snapshot, decide, evolve, fold, submission
+from .domain.schedule import Snapshot, decide, evolve, fold, submission
+from .domain.schedule_commands import AnyScheduleCommand
 from .domain.schedule_events import AnyScheduleEvent, ScheduleEvent, SlotFired
 from .log.envelope import Appended, Conflict, Position
 from .log.postgres import Log, events_of

@@ -13,7 +13,8 @@ from tests.domain.ledger import Audit
 from tests.domain.schedules import NAME, SECOND, task_of
 
 from daybook.domain.refusals import Refusal
-from daybook.domain.schedule import AnyScheduleCommand, Schedule, Snapshot, decide, evolve, fold
+from daybook.domain.schedule import Schedule, Snapshot, decide, evolve, fold
+from daybook.domain.schedule_commands import AnyScheduleCommand
 from daybook.domain.schedule_events import AnyScheduleEvent, ScheduleEvent, SlotFired, SlotsSkipped
 from daybook.domain.slots import LATE, Run, View, Wait, decide_slots, due, next_look
 from daybook.domain.status import Status

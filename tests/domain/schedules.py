@@ -10,7 +10,8 @@ import msgspec
 from daybook.domain.cadence import Cadence
 from daybook.domain.events import Content
 from daybook.domain.refusals import Refusal
-from daybook.domain.schedule import AnyScheduleCommand, Schedule, decide, fold
+from daybook.domain.schedule import Schedule, decide, fold
+from daybook.domain.schedule_commands import AnyScheduleCommand
 from daybook.domain.schedule_events import AnyScheduleEvent, Rule, ScheduleCreated, ScheduleEvent, SlotFired, SlotsSkipped, Work
 from daybook.domain.slots import Decision, Run, View, decide_slots
 from daybook.domain.status import Status

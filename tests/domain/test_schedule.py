@@ -9,8 +9,8 @@ from tests.domain.schedules import HOUR, MINUTE, NAME, OTHER_INPUT, SECOND, WORK
 
 from daybook.domain.events import Policy, TaskSubmitted
 from daybook.domain.refusals import AlreadyDone, AlreadyExists, NotFound
-from daybook.domain.schedule import (
-    MOST_LIVE,
+from daybook.domain.schedule import MOST_LIVE, Schedule, Tail, evolve, submission
+from daybook.domain.schedule_commands import (
     AnyScheduleCommand,
     BackfillSchedule,
     ChangeSchedule,
@@ -18,11 +18,7 @@ from daybook.domain.schedule import (
     DeleteSchedule,
     PauseSchedule,
     ResumeSchedule,
-    Schedule,
-    Tail,
     TriggerSchedule,
-    evolve,
-    submission,
 )
 from daybook.domain.schedule_events import (
     Rule,

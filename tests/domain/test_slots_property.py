@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tests.domain.clockwork import World, after_a_while
 from tests.domain.schedules import HOUR, OTHER_INPUT, SECOND, WORK, created, rule, task_of
 
-from daybook.domain.schedule import BackfillSchedule, ChangeSchedule, DeleteSchedule, PauseSchedule, ResumeSchedule, TriggerSchedule
+from daybook.domain.schedule_commands import BackfillSchedule, ChangeSchedule, DeleteSchedule, PauseSchedule, ResumeSchedule, TriggerSchedule
 from daybook.domain.schedule_events import Rule, Work
 from daybook.domain.status import Status
 from daybook.testing import NOON

@@ -13,7 +13,8 @@ from tests.services import running_scheduler
 from daybook import clock, ids
 from daybook.domain.cadence import Cadence
 from daybook.domain.events import TaskSubmitted
-from daybook.domain.schedule import TriggerSchedule, decide
+from daybook.domain.schedule import decide
+from daybook.domain.schedule_commands import TriggerSchedule
 from daybook.domain.schedule_events import ScheduleChanged, ScheduleEvent, SchedulePaused, ScheduleResumed, SlotFired
 from daybook.log.connections import Connection
 from daybook.log.envelope import Conflict

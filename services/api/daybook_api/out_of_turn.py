@@ -13,7 +13,8 @@ from daybook import clock, ids
 from daybook.access import Principal
 from daybook.domain.events import TaskEvent
 from daybook.domain.refusals import AlreadyExists, Contended, Refusal
-from daybook.domain.schedule import MOST_BACKFILLED, BackfillSchedule, Schedule, TriggerSchedule
+from daybook.domain.schedule import MOST_BACKFILLED, Schedule
+from daybook.domain.schedule_commands import BackfillSchedule, TriggerSchedule
 from daybook.domain.schedule_events import SlotFired
 from daybook.domain.slots import slots_of
 from daybook.domain.status import TERMINAL, status_after

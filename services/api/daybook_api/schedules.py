@@ -15,17 +15,8 @@ from daybook.access import Principal
 from daybook.blobs import Blobs
 from daybook.domain.events import Content
 from daybook.domain.refusals import AlreadyDone, AlreadyExists, Contended, NotFound, Refusal, VersionMismatch
-from daybook.domain.schedule import (
-    ChangeSchedule,
-    CreateSchedule,
-    DeleteSchedule,
-    PauseSchedule,
-    ResumeSchedule,
-    Schedule,
-    Snapshot,
-    decide,
-    evolve,
-)
+from daybook.domain.schedule import Schedule, Snapshot, decide, evolve
+from daybook.domain.schedule_commands import ChangeSchedule, CreateSchedule, DeleteSchedule, PauseSchedule, ResumeSchedule
 from daybook.domain.schedule_events import ScheduleCreated
 from daybook.log import codec
 from daybook.log.envelope import Conflict, Position

@@ -6,13 +6,23 @@ What time does to it, slot by slot, is decided in `slots`. The state is small an
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final, TypeAlias, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 
 from .commands import Command, Submit
 from .events import Content, TaskSubmitted
 from .refusals import AlreadyDone, AlreadyExists, NotFound, Refusal
+from .schedule_commands import (
+    AnyScheduleCommand,
+    BackfillSchedule,
+    ChangeSchedule,
+    CreateSchedule,
+    DeleteSchedule,
+    PauseSchedule,
+    ResumeSchedule,
+    TriggerSchedule,
+)
 from .schedule_events import (
     AnyScheduleEvent,
     Rule,
@@ -89,53 +99,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     namespace: str
     schedule: Schedule
-
-
-class CreateSchedule(Command, frozen=True, kw_only=True):
-    """Accept a schedule."""
-
-    owner: str
-    rule: Rule
-    work: Work
-    paused: bool = False
-    fingerprint: str = ""
-
-
-class ChangeSchedule(Command, frozen=True, kw_only=True):
-    """Let the schedule be this from now on."""
-
-    rule: Rule
-    work: Work
-
-
-class PauseSchedule(Command, frozen=True, kw_only=True):
-    """Let no slot fire, until a time or until told otherwise."""
-
-    until: datetime | None = None
-
-
-class ResumeSchedule(Command, frozen=True, kw_only=True):
-    """Let slots fire again."""
-
-
-class DeleteSchedule(Command, frozen=True, kw_only=True):
-    """End the schedule for good."""
-
-
-class TriggerSchedule(Command, frozen=True, kw_only=True):
-    """Submit its task once, now, whatever else is due. `task` names it."""
-
-    at: datetime
-    task: str
-
-
-class BackfillSchedule(Command, frozen=True, kw_only=True):
-    """Fire these past slots after all."""
-
-    slots: tuple[datetime, ...]
-
-
-AnyScheduleCommand: TypeAlias = CreateSchedule | ChangeSchedule | PauseSchedule | ResumeSchedule | DeleteSchedule | TriggerSchedule | BackfillSchedule
 
 
 def evolve(schedule: Schedule | None, event: ScheduleEvent, at: datetime) -> Schedule:

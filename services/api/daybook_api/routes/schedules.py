@@ -11,7 +11,7 @@ from litestar.params import FromPath
 
 from daybook import clock, ids
 from daybook.access import Principal
-from daybook.domain.schedule import DeleteSchedule, PauseSchedule, ResumeSchedule
+from daybook.domain.schedule_commands import DeleteSchedule, PauseSchedule, ResumeSchedule
 from daybook.domain.task import PAST_TOLERANCE
 from daybook.projections.schedule_listing import ScheduleFilter, SlotFilter, list_schedules, list_slots
 
