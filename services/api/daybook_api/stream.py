@@ -17,7 +17,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from litestar import Response
-from litestar.response import Stream
 
 from daybook import ids
 from daybook.access import Principal
@@ -29,14 +28,14 @@ from daybook.log.envelope import Recorded
 from daybook.relay import verb_of
 from daybook.stored_output import Place, Word, read
 
+from . import sse
 from .gateway import Found, Gateway
 from .hub import Watch
 from .live import Live
+from .sse import frame
 from .views import event_view
 
 _PATIENCE_SECONDS: Final = 3600.0
-_RETRY_MILLISECONDS: Final = 1000
-_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _ENDINGS: Final = (TaskSucceeded, TaskFailed, TaskLost, TaskReleased, TaskCancelled)
 _ENCODE: Final = msgspec.json.Encoder().encode
 
@@ -77,7 +76,7 @@ class TaskStream:
             seen = Seen()  # not an id that we gave out
         if found.task.status in TERMINAL and seen.version == found.task.version:
             return Response(b"", status_code=204)
-        return Stream(self._frames(found, seen), media_type="text/event-stream", headers=_HEADERS)
+        return sse.respond(self._frames(found, seen))
 
     async def _frames(self, found: Found, seen: Seen) -> AsyncIterator[bytes]:
         subject = subjects.live(found.recorded[0].namespace, found.task.owner, found.task.app, self._task_id)
@@ -88,7 +87,7 @@ class TaskStream:
                     found = await self._gateway.find(self._task_id, self._who)
                     self._facts.extendleft(reversed(_missed(found, seen)))
                     told = _Told(found, seen)
-                    yield _first(told.seen, _ENCODE({"task": await self._gateway.view(found)}))
+                    yield sse.retry() + frame("snapshot", _ENCODE({"task": await self._gateway.view(found)}), told.seen)
                     async for piece in self._tell(told, live):
                         yield piece
             finally:
@@ -117,7 +116,7 @@ class TaskStream:
                 yield told.end(self._task_id)
                 return
             if not self._facts and not await self._stir():
-                yield frame("heartbeat", b"{}")
+                yield sse.HEARTBEAT
 
     async def _words(self, told: "_Told", live: Live, *, to_the_last: bool) -> AsyncIterator[bytes]:
         """The next words. With `to_the_last` there will be no others from this attempt, and none is left out."""
@@ -229,15 +228,3 @@ class _Told:
 def _missed(found: Found, seen: Seen) -> list[Recorded]:
     """The facts since a client was cut off; for one that comes for the first time the snapshot stands for them."""
     return found.recorded[seen.version :] if seen.version else []
-
-
-def _first(seen: Seen, snapshot: bytes) -> bytes:
-    # Each client is told another pause, so that those of a server that ends do not all come back in the same instant.
-    pause = _RETRY_MILLISECONDS + ids.new_id().int % _RETRY_MILLISECONDS
-    return f"retry: {pause}\n".encode() + frame("snapshot", snapshot, seen)
-
-
-def frame(event: str, data: bytes, seen: Seen | None = None) -> bytes:
-    """One server-sent event. `data` is JSON without line breaks."""
-    name = f"id: {seen}\nevent: {event}\n" if seen is not None else f"event: {event}\n"
-    return name.encode() + b"data: " + data + b"\n\n"
