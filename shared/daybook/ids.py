@@ -16,7 +16,7 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-Prefix: TypeAlias = Literal["tsk", "sch", "app", "evt", "tok", "run"]
+Prefix: TypeAlias = Literal["tsk", "sch", "app", "evt", "tok", "run", "whk"]
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]

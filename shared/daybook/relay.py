@@ -21,7 +21,7 @@ from .bus import subjects
 from .bus.jetstream import Bus
 from .bus.pages import Message, Pages
 from .bus.topology import FACTS
-from .domain.events import AppPublished, Event, TaskCancelRequested, TaskEvent, TaskSubmitted, kind_of
+from .domain.events import AppPublished, Event, TaskCancelRequested, TaskEvent, TaskSubmitted, WebhookCreated, kind_of
 from .domain.schedule_events import ScheduleCreated
 from .domain.status import status_after
 from .log.connections import Connection
@@ -32,7 +32,7 @@ _ADDRESSES: Final = 50_000
 _HEADERS_BYTES: Final = 4096
 _WRONG_LAST_MESSAGE: Final = 10070
 _SOURCE: Final = "/daybook"
-_ADDRESSED: Final = ("task.", "schedule.", "slot.", "slots.")
+_ADDRESSED: Final = ("task.", "schedule.", "slot.", "slots.", "webhook.")
 
 
 class _Address(NamedTuple):
@@ -150,6 +150,8 @@ def _first_address(recorded: Recorded) -> _Address | None:
             return _address(recorded.namespace, owner, app, ids.spell("tsk", recorded.stream))
         case ScheduleCreated(owner=owner, work=work):
             return _address(recorded.namespace, owner, work.app, ids.spell("sch", recorded.stream))
+        case WebhookCreated(owner=owner):
+            return _address(recorded.namespace, owner, "webhook", ids.spell("whk", recorded.stream))
         case _:
             return None
 

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from .bus.subjects import is_name
+
 _PREFIX: Final = "DAYBOOK_"
 _BLOB_SCHEMES: Final = ("file", "s3", "gs")
 _LARGEST_RESULT_BYTES: Final = 256 * 1024 * 1024
@@ -28,6 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queues: str = "default"
     http_allow: str = ""
     nats_allow: str = ""
+    webhooks: bool = True
+    webhook_queue: str = "default"
     blobs: str = ""
     result_limit_bytes: int = 64 * 1024 * 1024
     open_access: bool = False
@@ -56,6 +60,8 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError(f"in the environment, under {_PREFIX}…: {error}") from None
     if not 1 <= settings.result_limit_bytes <= _LARGEST_RESULT_BYTES:
         raise SettingsError(f"DAYBOOK_RESULT_LIMIT_BYTES is 1 to {_LARGEST_RESULT_BYTES}, not {settings.result_limit_bytes}")
+    if not is_name(settings.webhook_queue):
+        raise SettingsError(f"DAYBOOK_WEBHOOK_QUEUE is 1 to 32 of a-z, 0-9, '_' and '-', not {settings.webhook_queue!r}")
     blob_places(settings.blobs)
     return settings
 

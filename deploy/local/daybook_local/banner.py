@@ -13,9 +13,11 @@ from daybook_local.probe import Served
 _SAMPLES: dict[str, Any] = {"string": "text", "integer": 1, "number": 1.5, "boolean": True, "array": [], "null": None}
 
 
-def banner(*, url: str, token: str, served: Served | None, places: dict[str, str | Path], command: str = "daybook") -> str:
-    """The text, with commands that can be copied as they are when there is an app to run."""
-    lines = ["", f"Daybook is up at {url}", "", f"  token       {token}"]
+def banner(*, url: str, token: str, link: str, served: Served | None, places: dict[str, str | Path], command: str = "daybook") -> str:
+    """The text, with commands that can be copied as they are when there is an app to run. `link` logs a browser in, once."""
+    # A command that must be told where the API is does not find the database by itself, and a link is made there.
+    another = "" if command.startswith("DAYBOOK_") else f"; another: {command} login"
+    lines = ["", f"Daybook is up at {url}", "", f"  page        {link}", f"              (good once, for 15 minutes{another})", f"  token       {token}"]
     lines += [f"  {what:<11} {where}" for what, where in places.items()]
     lines += ["", *_how_to_submit(url, token, served, command), "", "Ctrl-C stops everything; the data stays.", ""]
     return "\n".join(lines)

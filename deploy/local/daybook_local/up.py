@@ -1,6 +1,6 @@
 """`daybook up`: everything on this machine, from an empty folder to a server that accepts tasks.
 
-    hold the folder → PostgreSQL, NATS → migrate → passwords → api, scheduler, runner → /readyz → token → banner → wait
+    hold the folder → PostgreSQL, NATS → migrate → passwords → api, scheduler, runner → /readyz → token, login link → banner → wait
 
 What it keeps in the data folder (`.daybook`, or DAYBOOK_DATA), readable by its owner only:
 
@@ -109,11 +109,12 @@ async def _run(options: UpOptions, data: Path, services_lock: int, supervisor: S
         except TimeoutError:
             raise ServerFailed(f"the API was not ready within {_READY_SECONDS:.0f} s; its own lines say why") from None
         token = await supervisor.unless_stopped(_valid_token(data / "token", api, addresses.owner))
+        link = await supervisor.unless_stopped(_login_link(api, addresses.owner))
         served = await supervisor.unless_stopped(_find_app(runner, api, token))
     with _announced(data / "env.json", api, token, addresses):
         places = addresses.places | {"data": data}
         command = _command(data, api, token)
-        print(banner(url=api.url, token=token, served=served, places=places, command=command), flush=True)
+        print(banner(url=api.url, token=token, link=link, served=served, places=places, command=command), flush=True)
         await supervisor.stop_asked()
 
 
@@ -235,19 +236,30 @@ async def _valid_token(path: Path, api: Api, owner_url: str) -> str:
     return token
 
 
+async def _login_link(api: Api, owner_url: str) -> str:
+    """An address at which one browser logs in to the page; it may do there what a page can."""
+    from daybook.access import issue_link
+
+    return await issue_link(owner_url, api.url, NAMESPACE, OWNER, ("admin", "read", "submit"), LABEL)
+
+
 async def _find_app(runner: NewRunner, api: Api, token: str) -> Served | None:
     """An app for the examples: of those that the runner serves, the one that asks for least, so that an example stays short.
 
     Waits until all of them can be submitted, which is a moment after the API is ready, so that the banner's reader finds them.
+    What is built into every runner is nothing to submit.
     """
+    from daybook.domain.events import BUILT_IN
+
     served: list[Served] = []
 
     async def look() -> bool:
         apps = await runner.find_apps()
         if apps is None:
             return False
-        served[:] = [app for app in await api.catalogue(token) if app.app in apps]
-        return len(served) == len(apps)
+        wanted = {app for app in apps if not app.startswith(BUILT_IN)}
+        served[:] = [app for app in await api.catalogue(token) if app.app in wanted]
+        return len(served) == len(wanted)
 
     with contextlib.suppress(TimeoutError):
         await wait_ready(look, _APPS_SECONDS)

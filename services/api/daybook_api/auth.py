@@ -1,9 +1,9 @@
-"""Who is asking. Namespace and owner come from the bearer token and from nowhere else; a token with the scope `act_as`
-may name the owner in `Daybook-Owner`.
+"""Who is asking. Namespace and owner come from the bearer token, or from the session of a browser, and from nowhere else;
+a token with the scope `act_as` may name the owner in `Daybook-Owner`.
 
 Tokens are looked up in the log by the id that they carry, and remembered until the log says that one was revoked. Where
 no token is asked for (open access, on a loopback address only), what a web page of somebody else makes a browser send
-is refused.
+is refused. Who asks at another door of this process is known there, and vouched for (`in_process`).
 """
 
 import ipaddress
@@ -14,10 +14,12 @@ import msgspec
 
 from daybook import clock
 from daybook.access import Principal, principal_of, split
-from daybook.domain.events import TokenRevoked
+from daybook.domain.events import TokenRevoked, TokenUse
 from daybook.log.envelope import Recorded
 from daybook.log.postgres import Log
 
+from . import sessions
+from .in_process import vouched_for
 from .problems import Problem
 from .requests import HttpRequest
 
@@ -37,14 +39,16 @@ class Access:
     def told(self, recorded: Recorded) -> None:
         """Forget what was revoked."""
         if isinstance(recorded.event, TokenRevoked):
-            self._revocations += 1
-            self._known = {token: who for token, who in self._known.items() if who.token != recorded.stream}
+            self.forget(recorded.stream)
 
     async def authenticate(self, request: HttpRequest, scope: str) -> Principal:
         """Who is asking, if they may use `scope`. Raises the problems `unauthorized` and `forbidden`."""
         header = request.headers.get("authorization")
-        if header is None:
-            principal = self._without_token(request)
+        vouched = vouched_for(request)
+        if vouched is not None:
+            principal = vouched
+        elif header is None:
+            principal = await self._of_session(request) if self._open is None else self._local(request, self._open)
         else:
             kind, _, token = header.partition(" ")
             principal = await self._check(token.strip()) if kind.lower() == "bearer" else _refuse()
@@ -53,19 +57,30 @@ class Access:
         owner = request.headers.get("daybook-owner")
         return principal if owner is None else _acting_as(principal, owner)
 
-    def _without_token(self, request: HttpRequest) -> Principal:
-        if self._open is None:
+    def forget(self, stream: UUID) -> None:
+        """Remember a token no longer."""
+        self._revocations += 1
+        self._known = {token: who for token, who in self._known.items() if who.token != stream}
+
+    async def _of_session(self, request: HttpRequest) -> Principal:
+        token = sessions.token_of(request)
+        if token is None:
             raise Problem("unauthorized", hint="Send `Authorization: Bearer dbk_…`; `daybook token create` makes one.", headers=_CHALLENGE)
+        principal = await self._check(token, "session")
+        sessions.require_intent(request, token)
+        return principal
+
+    def _local(self, request: HttpRequest, local: Principal) -> Principal:
         # A browser says from which page a request comes, and by which name it found this machine: a page from elsewhere can forge neither.
         host = request.headers.get("host", "")
         if not is_loopback(request.url.hostname or "") or request.headers.get("origin", host).rpartition("//")[2] != host:
             raise Problem("forbidden", "Without a token, only this machine's own programs and pages may ask.")
-        return self._open
+        return local
 
-    async def _check(self, token: str) -> Principal:
+    async def _check(self, token: str, use: TokenUse = "") -> Principal:
         principal = self._known.get(token)
         if principal is not None:
-            if principal.expires_at is not None and principal.expires_at <= clock.now():
+            if principal.use != use or (principal.expires_at is not None and principal.expires_at <= clock.now()):
                 _refuse()
             return principal
         parts = split(token)
@@ -73,7 +88,7 @@ class Access:
             _refuse()
         stream, secret = parts
         revocations = self._revocations
-        principal = principal_of(await self._log.load(stream), secret, clock.now())
+        principal = principal_of(await self._log.load(stream), secret, clock.now(), use)
         if principal is None:
             _refuse()
         if revocations == self._revocations:

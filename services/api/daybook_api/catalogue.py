@@ -6,7 +6,7 @@ from typing import Any, Final
 import jsonschema_rs
 
 from daybook import ids
-from daybook.domain.events import AppPublished
+from daybook.domain.events import BUILT_IN, AppPublished
 from daybook.log.envelope import Recorded
 from daybook.log.postgres import Log
 
@@ -59,7 +59,9 @@ class Catalogue:
         entry = self._entries.get((namespace, app))
         if entry is None:
             changes = self._changes
-            recorded = await self._log.load(ids.derive_id("app", namespace, app)) if "\x00" not in app else []
+            # What is built in is nobody's to submit to, whatever somebody's runner says it serves.
+            can_be = "\x00" not in app and not app.startswith(BUILT_IN)
+            recorded = await self._log.load(ids.derive_id("app", namespace, app)) if can_be else []
             manifest = recorded[-1].event if recorded else None
             if not isinstance(manifest, AppPublished):
                 hint = "`daybook app ls` lists what there is; an app appears when a runner that serves it starts."

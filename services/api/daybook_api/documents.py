@@ -24,6 +24,9 @@ _TAGS: Final = {
     "schedules": "Tasks that are submitted again and again, when a cron expression says so; and what became of each time.",
     "tasks": "Submitted work: what is to be done, what is being done, what became of it.",
     "apps": "What can be run.",
+    "webhooks": "Who is told when tasks end, with a signed message to a URL; and whether they were.",
+    "events": "Everything that happens, as it happens.",
+    "session": "Who is asking; and how a browser logs in and out.",
     "operations": "For whoever keeps the service running.",
 }
 _DESCRIPTIONS: Final = {
@@ -35,8 +38,9 @@ _DESCRIPTIONS: Final = {
     503: "Cannot do its work now.",
 }
 _STREAM: Final = (
-    "Server-sent events: `snapshot` first, then one event for each later fact (`task.running` …) and for what the attempt says "
-    "(`progress`, `log`, `chunk`, `action`), `gap` where some of that was lost, `heartbeat` in silence, and `end`."
+    "Server-sent events, with a `heartbeat` in silence. Of one task: `snapshot` first, then one event for each later fact (`task.running` …) "
+    "and for what the attempt says (`progress`, `log`, `chunk`, `action`), `gap` where some of that was lost, and `end`. "
+    "Of the feed: `begin` first, then one event for each fact."
 )
 _RUN_AT: Final = {"required": ["run_at"], "properties": {"run_at": {"type": "string"}}}
 _DELAY: Final = {"required": ["delay"], "properties": {"delay": {"type": ["string", "number"]}}}
@@ -77,14 +81,15 @@ def describe(app: Litestar) -> bytes:
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": {path: dict(sorted(methods.items())) for path, methods in sorted(paths.items())},
         "components": {
-            "schemas": _schemas(),
+            "schemas": schemas(),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "A token: `dbk_…`."}},
         },
     }
     return msgspec.json.encode(document)
 
 
-def _schemas() -> dict[str, Any]:
+def schemas() -> dict[str, Any]:
+    """The schemas of everything that comes in and goes out, by name."""
     models: set[Any] = {ProblemDetails}
     for endpoint in ENDPOINTS.values():
         models |= {model for content in endpoint.answers.values() if content for model in content.values() if model is not None}

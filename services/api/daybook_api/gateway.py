@@ -21,16 +21,21 @@ from daybook.domain.task import Task, fold
 from daybook.handling import Handled, handle
 from daybook.log.envelope import Position, Recorded
 from daybook.log.postgres import Log, events_of
+from daybook.webhook_deliveries import WebhookDeliveries
 
 from .auth import Access
 from .catalogue import Catalogue
+from .channels import Channels
+from .feed import Feed
 from .hub import Hub
+from .looking import Looks
 from .out_of_turn import OutOfTurn
 from .problems import of_refusal
 from .schedules import Schedules
 from .schemas import ErrorView, TaskView
 from .submission import Submission, open_payload
 from .views import attempts_of, cancellation_of, error_without_report, task_view
+from .webhooks import Webhooks
 
 Permission: TypeAlias = Callable[[list[Recorded], Task], Refusal | None]
 Question: TypeAlias = Callable[[list[Recorded], Task], bool]
@@ -55,21 +60,26 @@ class Gateway:
     heartbeat_seconds = 15.0
     """How long a stream is silent before it says that it is still there."""
 
-    def __init__(self, log: Log, blobs: Blobs, bus: Bus, hub: Hub, catalogue: Catalogue, access: Access) -> None:
+    def __init__(self, log: Log, blobs: Blobs, bus: Bus, hub: Hub, feed: Feed, catalogue: Catalogue, access: Access) -> None:
         self.log = log
         self.blobs = blobs
         self.bus = bus
         self.hub = hub
+        self.feed = feed
+        self.looks = Looks(log)
+        self.channels = Channels(log, bus, hub, self.looks)
         self.catalogue = catalogue
         self.access = access
         self.submission = Submission(log, blobs, catalogue)
         self.schedules = Schedules(log, blobs, catalogue)
         self.out_of_turn = OutOfTurn(log, self.schedules)
+        self.deliveries = WebhookDeliveries(log, blobs)
+        self.webhooks = Webhooks(log, self.deliveries)
 
     async def find(self, task_id: str, who: Principal) -> Found:
         """The task with this public id. Raises `not-found` for one that is not there, and for somebody else's."""
         stream = ids.parse("tsk", task_id)
-        recorded = [] if stream is None else await self.log.load(stream)
+        recorded = [] if stream is None else await self.looks.load(stream)
         task = fold(events_of(recorded)) if recorded and isinstance(recorded[0].event, TaskSubmitted) else None
         if stream is None or task is None or not may_see(who, recorded, task):
             raise of_refusal(NotFound())

@@ -1,13 +1,14 @@
 """The hub: this process' own tail of the log. It wakes whoever waits for a task here, and tells the caches what has changed.
 
 It holds no lease and stores no cursor: it starts at the head and goes on from where it was after an interruption, so nothing is missed while the process lives.
-Nobody who is told something can make the hub wait: a watcher's queue is bounded, and one that overflows is closed.
+Nobody who is told something can make the hub wait: a watcher is told by a call that returns at once, and
+a queue that such a call fills is bounded, and closed when it overflows.
 """
 
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 from uuid import UUID
 
 from daybook.log.envelope import Cursor, Recorded
@@ -16,6 +17,13 @@ from daybook.log.reader import LogReader
 
 _WAIT_SECONDS: Final = 5.0
 _BOUND: Final = 256
+
+
+class Watcher(Protocol):
+    """Whoever wants to be told of one task's events."""
+
+    def tell(self, recorded: Recorded | None) -> None:
+        """Take an event, at once; None says that there will be no others."""
 
 
 class Watch:
@@ -27,17 +35,11 @@ class Watch:
         self._queue: asyncio.Queue[Recorded | None] = asyncio.Queue(_BOUND)
 
     def __enter__(self) -> Self:
-        self._hub.watches.setdefault(self._stream, set()).add(self)
-        if self._hub.closed:
-            self.tell(None)
+        self._hub.join(self._stream, self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        watchers = self._hub.watches.get(self._stream)
-        if watchers is not None:
-            watchers.discard(self)
-            if not watchers:
-                del self._hub.watches[self._stream]
+        self._hub.leave(self._stream, self)
 
     def tell(self, recorded: Recorded | None) -> None:
         """Hand over an event; None closes the watch. One that has not read 256 events is closed instead."""
@@ -62,7 +64,7 @@ class Hub:
         self._reader = reader
         self._cursor: Cursor | None = None
         self._listeners: list[Callable[[Recorded], None]] = []
-        self.watches: dict[UUID, set[Watch]] = {}
+        self.watches: dict[UUID, set[Watcher]] = {}
         self.closed = False
 
     def on_event(self, listener: Callable[[Recorded], None]) -> None:
@@ -72,6 +74,19 @@ class Hub:
     def watch(self, stream: UUID) -> Watch:
         """The events of one task from now on."""
         return Watch(self, stream)
+
+    def join(self, stream: UUID, watcher: Watcher) -> None:
+        """Tell this watcher of every event of one task from now on; where the hub is closed, that there will be none."""
+        self.watches.setdefault(stream, set()).add(watcher)
+        if self.closed:
+            watcher.tell(None)
+
+    def leave(self, stream: UUID, watcher: Watcher) -> None:
+        """Tell it no more."""
+        watchers = self.watches.get(stream, set())
+        watchers.discard(watcher)
+        if not watchers:
+            self.watches.pop(stream, None)
 
     async def begin(self) -> None:
         """Stand at the head: everything from now on will be told."""

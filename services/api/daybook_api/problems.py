@@ -61,6 +61,7 @@ CODES: Final[Mapping[str, Code]] = {
     "invalid-body": Code(422, "The body does not fit"),
     "invalid-input": Code(422, "The input does not fit the app"),
     "unknown-app": Code(422, "There is no such app"),
+    "too-many-webhooks": Code(422, "There are as many webhooks as one may have"),
     "in-the-past": Code(422, "That time has passed"),
     "idempotency-key-reused": Code(422, "This key was used for another request"),
     "internal-error": Code(500, "Something went wrong on our side"),

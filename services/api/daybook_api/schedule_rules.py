@@ -20,6 +20,7 @@ from .problems import Problem, Spot
 from .schedule_schemas import ChangeScheduleRequest, CreateScheduleRequest, PreviewRequest
 from .schemas import LONGEST_SECONDS, SubmitRequest, TaskRequest
 from .submission import policy_of, seconds
+from .webhooks import target_of
 
 Wish: TypeAlias = CreateScheduleRequest | ChangeScheduleRequest
 
@@ -35,7 +36,7 @@ _POLICY: Final = {
     "delivery": ("delivery",),
     "retry": ("max_attempts", "backoff_seconds", "backoff_max_seconds", "backoff_factor", "non_retryable"),
 }
-_AS_SUBMITTED: Final = ("timezone", "queue", "priority", "labels", *_POLICY)
+_AS_SUBMITTED: Final = ("timezone", "queue", "priority", "labels", "on_finish", *_POLICY)
 
 
 def of_submit(request: SubmitRequest) -> CreateScheduleRequest:
@@ -97,6 +98,8 @@ def work_of(wish: Wish, before: Work | None, manifest: AppPublished, content: Co
     said = _said(wish, ("queue", "priority"), manifest)
     if wish.labels is not UNSET:
         said["labels"] = wish.labels or {}
+    if wish.on_finish is not UNSET:
+        said["on_finish"] = target_of(wish.on_finish)
     policy = _policy(wish, work.policy, manifest.policy)
     return msgspec.structs.replace(work, app_version=manifest.version, input=content, policy=policy, **said)
 

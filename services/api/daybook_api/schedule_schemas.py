@@ -21,6 +21,7 @@ from .schemas import (
     Delay,
     Labels,
     Name,
+    OnFinish,
     PolicyView,
     Priority,
     QueueName,
@@ -58,6 +59,7 @@ class _ScheduleFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     deadline: Timeout | UnsetType | None = UNSET
     retry: RetryRequest | UnsetType | None = UNSET
     delivery: Literal["at_least_once", "at_most_once"] | UnsetType | None = UNSET
+    on_finish: OnFinish | UnsetType | None = UNSET
 
 
 class CreateScheduleRequest(_ScheduleFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -169,6 +171,7 @@ class ScheduleSummary(Struct, frozen=True, kw_only=True):
     priority: int
     labels: dict[str, str]
     policy: PolicyView
+    on_finish: OnFinish | None
     paused: bool
     paused_until: Timestamp | None
     paused_by: str | None

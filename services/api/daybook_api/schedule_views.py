@@ -28,7 +28,7 @@ from .schedule_schemas import (
     ScheduleView,
     SlotCounts,
 )
-from .views import policy_view
+from .views import on_finish_view, policy_view
 from .wording import words
 
 MOST_PLANNED: Final = 5
@@ -61,6 +61,7 @@ def _summary(name: str, schedule: Schedule, now: datetime) -> dict[str, Any]:
         **of_work,
         "id": name,
         "policy": policy_view(work.policy),
+        "on_finish": on_finish_view(work.on_finish),
         "paused": schedule.paused_at is not None,
         "paused_until": schedule.paused_until,
         "paused_by": schedule.paused_by or None,

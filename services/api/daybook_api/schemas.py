@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from daybook.webhooks import LONGEST_URL
 
 from .problems import ProblemDetails
 
@@ -31,6 +33,7 @@ Labels: TypeAlias = Annotated[dict[Name, Label], Meta(max_length=32)]
 Priority: TypeAlias = Annotated[int, Meta(ge=1, le=5)]
 Reason: TypeAlias = Annotated[str, Meta(max_length=500)]
 Cron: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, examples=["30 9 * * mon-fri", "@hourly", "0 12 L * *"])]
+Url: TypeAlias = Annotated[str, Meta(min_length=1, max_length=LONGEST_URL, examples=["https://example.net/daybook"])]
 Zone: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, examples=["Europe/Berlin"])]
 
 _NO_INPUT: Final = msgspec.Raw(b"{}")
@@ -49,6 +52,12 @@ class RetryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     non_retryable: Annotated[list[Name], Meta(max_length=32)] | None = None
 
 
+class OnFinish(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom to tell when the task has ended: a signed message is sent to `url`, and sent again until it is taken."""
+
+    url: Url
+
+
 class TaskRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A task to run: `input` for `app`, now, at `run_at`, or after `delay` (`"10m"`, `"1h30m"`, or seconds). `timeout`
     bounds one attempt, `queue_ttl` the wait in the queue, and `deadline` all of it, from when the task is due."""
@@ -65,6 +74,7 @@ class TaskRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     deadline: Timeout | None = None
     retry: RetryRequest | None = None
     delivery: Literal["at_least_once", "at_most_once"] | None = None
+    on_finish: OnFinish | None = None
 
 
 class SubmitRequest(TaskRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,6 +114,7 @@ class RerunRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     queue: QueueName | None = None
     priority: Priority | None = None
     labels: Labels | None = None
+    on_finish: OnFinish | UnsetType | None = UNSET
 
 
 class RescheduleRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -200,6 +211,7 @@ class TaskView(TaskSummary, frozen=True, kw_only=True):
     retry_at: Timestamp | None
     expires_at: Timestamp | None
     deadline_at: Timestamp | None
+    on_finish: OnFinish | None
     cancellation: CancellationView | None
     attempts: list[AttemptView]
     result: ResultView | None
@@ -229,6 +241,31 @@ class EventList(Struct, frozen=True, kw_only=True):
     """All events of a task, in order."""
 
     items: list[EventView]
+
+
+class FeedEventView(Struct, frozen=True, kw_only=True):
+    """One event of the feed. `event` is its name there; `subject` the id of the task, schedule or app that it is about, and
+    `version` its number in the history of that. `status` is a task's, after the event; what is about an app is nobody's."""
+
+    id: str
+    event: str
+    kind: str
+    subject: str
+    version: int
+    at: Timestamp
+    owner: str | None
+    app: str
+    status: str | None
+    data: dict[str, Any]
+
+
+class FeedList(Struct, frozen=True, kw_only=True):
+    """Events of the feed, in order. `next_cursor` is the place behind the last that was looked at; `more` whether there is
+    something to read there already."""
+
+    items: list[FeedEventView]
+    next_cursor: str
+    more: bool
 
 
 class BatchOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,10 +7,12 @@ from types import FrameType
 import structlog
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from daybook import settings, telemetry
 from daybook.lifecycle import settle_memory
 
+from . import sse
 from .auth import is_loopback
 from .wiring import Api
 
@@ -30,6 +32,14 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+class Protocol(HttpToolsProtocol):
+    """Lets a response hang up on a client that reads nothing, which ASGI has no word for."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {sse.TRANSPORT: self.transport}  # type: ignore[dict-item]
+
+
 def configuration(api: Api, host: str, port: int) -> uvicorn.Config:
     """How the API is served."""
     return uvicorn.Config(
@@ -41,7 +51,7 @@ def configuration(api: Api, host: str, port: int) -> uvicorn.Config:
         timeout_graceful_shutdown=5,
         timeout_keep_alive=75,
         lifespan="off",
-        http="httptools",
+        http=Protocol,
         ws="none",
         proxy_headers=False,
         server_header=False,

@@ -29,6 +29,7 @@ from . import bodies
 from .catalogue import Catalogue, Entry
 from .problems import Problem, Spot, of_refusal
 from .schemas import LONGEST_SECONDS, RetryRequest, SubmitRequest, TaskRequest
+from .webhooks import target_of
 
 _LONGEST: Final = timedelta(seconds=LONGEST_SECONDS)
 _DECODER: Final = msgspec.json.Decoder(SubmitRequest)
@@ -92,6 +93,7 @@ def prepare(request: TaskRequest, entry: Entry, who: Principal, now: datetime, *
         labels=request.labels,
         fingerprint=fingerprint,
         rerun_of="" if kept is None else kept.rerun_of,
+        on_finish=target_of(request.on_finish),
     )
     event = decide(None, command, now)
     if not isinstance(event, TaskSubmitted):

@@ -34,6 +34,7 @@ from .schemas import (
     ErrorView,
     EventView,
     Links,
+    OnFinish,
     PolicyView,
     ResultView,
     StatusName,
@@ -91,6 +92,7 @@ def task_view(
         retry_at=task.run_at if retries else None,
         expires_at=task.expires_at if task.status is Status.QUEUED else None,
         deadline_at=task.deadline_at,
+        on_finish=on_finish_view(task.on_finish),
         cancellation=cancellation,
         input=None if content is None else msgspec.Raw(content),
         attempts=attempts or [],
@@ -99,6 +101,11 @@ def task_view(
         progress=None,
         links=_links(path),
     )
+
+
+def on_finish_view(url: str) -> OnFinish | None:
+    """Whom a task tells of its end, as HTTP shows it."""
+    return OnFinish(url=url) if url else None
 
 
 def summary(row: ListedTask) -> TaskSummary:

@@ -8,7 +8,7 @@ from litestar import Litestar, Response, Router, route
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 
-from daybook import ids, waking
+from daybook import ids, waking, webhook_deliveries
 from daybook.blobs import open_blobs
 from daybook.bus.jetstream import Bus
 from daybook.domain.status import ENDINGS
@@ -21,12 +21,16 @@ from daybook.projections.projector import FOLLOWER, Projector
 from daybook.relay import Relay
 from daybook.settings import Settings, require_database
 
-from . import documents, problems
+from . import documents, problems, web
+from .asyncapi.document import asyncapi
 from .auth import Access
 from .catalogue import Catalogue
+from .feed import Feed
 from .gateway import Gateway
 from .hub import Hub
-from .routes import apps, health, history, output, schedules, submit, tasks
+from .nats_gateway import NatsGateway
+from .routes import apps, health, history, output, schedules, session, submit, tasks, webhooks
+from .routes import feed as feed_routes
 
 log = structlog.get_logger()
 
@@ -37,6 +41,8 @@ class Api:
     def __init__(self, gateway: Gateway, reader: LogReader, duties: Duties) -> None:
         self.gateway = gateway
         self.app = make_app(gateway)
+        self.nats = NatsGateway(self.app)
+        gateway.bus.on_connection(self.nats.serve)
         self._reader = reader
         self._duties = duties
 
@@ -51,6 +57,7 @@ class Api:
         reader = LogReader(partial(connect, url, "daybook_api"))
         waking.wire(event_log, reader, bus, urgent=ENDINGS)
         hub = Hub(event_log, reader)
+        feed = Feed(event_log, reader, hub)
         catalogue = Catalogue(event_log)
         access = Access(event_log, open_access=settings.open_access, namespace=settings.namespace)
         hub.on_event(catalogue.told)
@@ -64,16 +71,24 @@ class Api:
         projector = follow(FOLLOWER, Projector(), connect=connect_as("daybook_projector"), gather_seconds=0.05)
         # From here on the caches hear of every change; before, they hold nothing that could.
         await hub.begin()
+        gateway = Gateway(event_log, blobs, bus, hub, feed, catalogue, access)
+        gateway.deliveries.queue = settings.webhook_queue
+        told = follow(webhook_deliveries.FOLLOWER, gateway.deliveries, connect=connect_as("daybook_api"), save_every_seconds=0.5, gather_seconds=0.02)
         duties = Duties()
         duties.add("bus", bus.run)
         duties.add("hub", hub.run)
+        duties.add("feed", feed.run)
+        duties.add("channels", gateway.channels.run)
         duties.add("relay", relay.run)
         duties.add("projector", projector.run)
+        duties.add("webhooks", told.run)
+        api = cls(gateway, reader, duties)
         duties.start()
-        return cls(Gateway(event_log, blobs, bus, hub, catalogue, access), reader, duties)
+        return api
 
     async def stop(self) -> None:
-        """Stop the duties and disconnect."""
+        """Finish what was asked for, stop the duties and disconnect."""
+        await self.nats.drain()
         await self._duties.stop()
         await self.gateway.bus.close()
         await self._reader.close()
@@ -89,7 +104,10 @@ def make_app(gateway: Gateway) -> Litestar:
         route_handlers=[
             _options("/tasks", "GET, OPTIONS, POST"),
             _options("/schedules", "GET, OPTIONS, POST"),
+            _options("/session", "DELETE, GET, OPTIONS, POST"),
             _options("/schedules/{schedule_id:str}", "DELETE, GET, OPTIONS, PATCH"),
+            _options("/webhooks", "GET, OPTIONS, POST"),
+            _options("/webhooks/{webhook_id:str}", "DELETE, GET, OPTIONS"),
             submit.submit,
             submit.submit_batch,
             submit.rerun,
@@ -114,12 +132,25 @@ def make_app(gateway: Gateway) -> Litestar:
             schedules.trigger_route,
             schedules.backfill_route,
             schedules.slots_route,
+            webhooks.create_route,
+            webhooks.list_route,
+            webhooks.own_secret_route,
+            webhooks.get_route,
+            webhooks.delete_route,
+            webhooks.secret_route,
+            webhooks.test_route,
+            webhooks.deliveries_route,
+            webhooks.of_task_route,
             apps.list_route,
             apps.get_route,
+            feed_routes.feed_route,
+            session.get_route,
+            session.login_route,
+            session.logout_route,
         ],
     )
     return Litestar(
-        route_handlers=[v1, health.livez, health.readyz, documents.openapi],
+        route_handlers=[v1, health.livez, health.readyz, documents.openapi, asyncapi, *web.routes(web.read_assets())],
         dependencies={"gateway": Provide(lambda: gateway, use_cache=True, sync_to_thread=False)},
         exception_handlers={Exception: problems.respond},
         openapi_config=None,

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Final, NamedTuple
 
 from daybook.apps import App
+from daybook.domain.events import BUILT_IN
 from daybook.manifest import Definition
 
 from .files import LoadError, read_app_file
@@ -44,6 +45,8 @@ def load(sources: Sequence[str] = ()) -> dict[str, Definition]:
     found: dict[str, Found] = {}
     for each in _find_all(sources) if sources else _find_default():
         app = each.definition.app
+        if app.startswith(BUILT_IN):
+            raise LoadError(f"{each.place} defines {app}, and what begins with {BUILT_IN} is built in")
         earlier = found.setdefault(app, each)
         # The same object twice is one app seen from two sides: a module that imports another's App, a folder named
         # twice.

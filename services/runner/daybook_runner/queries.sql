@@ -11,3 +11,7 @@ SELECT daybook.end_lease($1, $2);
 -- name: unwanted
 SELECT DISTINCT e.stream FROM unnest($1::uuid[], $2::int[]) AS r (stream, started)
 JOIN log.event e ON e.stream = r.stream AND e.version > r.started AND e.kind IN ('task.cancel_requested.v1', 'task.lost.v1');
+
+-- What a delivery is signed with that this runner makes.
+-- name: delivery_secret
+SELECT daybook.delivery_secret($1, $2, $3);

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from nats.aio.msg import Msg
@@ -18,9 +18,11 @@ from daybook.domain.events import AppPublished
 from daybook.lifecycle import Duties
 from daybook.log.envelope import Conflict
 from daybook.log.postgres import Log
+from daybook.log.sql import statements
 from daybook.manifest import Definition
 from daybook.settings import Settings, SettingsError, require_database
 from daybook.stored_output import store
+from daybook.webhooks import DELIVER
 
 from .attempt import Attempts
 from .executors import Executors
@@ -30,7 +32,11 @@ from .lease import Lease
 from .loop_watch import LoopWatch
 from .output import Output
 
+if TYPE_CHECKING:
+    from .webhook import SecretOf
+
 _DRAIN_SECONDS: Final = 7.0
+_SQL: Final = statements("daybook_runner")
 
 log = structlog.get_logger()
 
@@ -69,12 +75,13 @@ class Runner:
             lease = Lease(ttl_seconds=settings.lease_ttl_seconds, renew_seconds=settings.lease_renew_seconds)
         except ValueError as error:
             raise SettingsError(f"DAYBOOK_LEASE_RENEW_SECONDS: {error}") from None
+        served = definitions | ({DELIVER.app: DELIVER} if settings.webhooks else {})
         event_log = await Log.open(require_database(settings), "runner", credentials=lease.credentials, pool_size=4, writers=2)
         await lease.take(
             event_log,
             namespace=settings.namespace,
             queues=list(queues),
-            apps=sorted(definitions),
+            apps=sorted(served),
             slots=slots,
             host=f"{socket.gethostname()}:{os.getpid()}",
         )
@@ -87,7 +94,7 @@ class Runner:
         event_log.on_commit(lambda position, kinds: bus.poke(*position, kinds))
         keeper = Keeper(partial(store, event_log.pool, lease.credentials))
         output = Output(bus, keeper, limit_bytes=settings.output_limit)
-        executors = _executors(settings, bus)
+        executors = _executors(settings, bus, partial(_delivery_secret, event_log, lease.credentials))
         await executors.prepare(definitions.values())
         blobs = open_blobs(settings.blobs, event_log)
         attempts = Attempts(event_log, blobs, output, executors, lease.runner)
@@ -95,7 +102,7 @@ class Runner:
             event_log,
             bus,
             attempts,
-            definitions,
+            served,
             runner=lease.runner,
             namespace=settings.namespace,
             queues=queues,
@@ -139,12 +146,18 @@ class Runner:
         log.info("runner.stopped", runner=self.lease.runner)
 
 
-def _executors(settings: Settings, bus: Bus) -> Executors:
+async def _delivery_secret(event_log: Log, credentials: tuple[str, ...], task_id: str) -> bytes | None:
+    """What a delivery that this runner makes is signed with."""
+    return await event_log.pool.fetchval(_SQL["delivery_secret"], *credentials, ids.parse("tsk", task_id))  # type: ignore[no-any-return]
+
+
+def _executors(settings: Settings, bus: Bus, secret_of: "SecretOf") -> Executors:
     try:
         return Executors(
             http_allow=settings.http_allow,
             nats_allow=settings.nats_allow,
             connect=bus.connected,
+            secret_of=secret_of,
             result_limit_bytes=settings.result_limit_bytes,
         )
     except ValueError as error:

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import nats
 import nats.errors
 import structlog
 from nats.aio.client import Client as Connection
@@ -18,6 +17,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from . import subjects, topology
+from .connection import SteadyConnection
 from .messages import CancelAttempt, Poke, encode_control, encode_poke
 
 _CONNECT_TIMEOUT_SECONDS: Final = 2.0
@@ -37,6 +37,7 @@ class Bus:
         self._queues = queues
         self._connection: Connection | None = None
         self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
+        self._newcomers: list[Callable[[Connection], Awaitable[None]]] = []
         self._ready = asyncio.Event()
         self._look = asyncio.Event()
         self._last_said = ""
@@ -63,6 +64,11 @@ class Bus:
     def on_message(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> None:
         """Have `callback` called for each message on a subject, from the first connection on. Call before `run`."""
         self._subscriptions.append((subject, callback))
+
+    def on_connection(self, callback: Callable[[Connection], Awaitable[None]]) -> None:
+        """Have `callback` called with each new connection, before anybody else has it. One that was interrupted and comes
+        back is not new: it still has its subscriptions. Call before `run`."""
+        self._newcomers.append(callback)
 
     def poke(self, lane: int, position: int, kinds: set[str]) -> None:
         """Tell everyone that this lane of the log grew to a position, if that can be told, without waiting for it."""
@@ -122,7 +128,8 @@ class Bus:
             await self._connection.close()
 
     async def _connect(self) -> Connection:
-        connection = await nats.connect(
+        connection = SteadyConnection()
+        await connection.connect(
             self._url,
             name=self._name,
             error_cb=self._told,
@@ -132,13 +139,20 @@ class Bus:
             connect_timeout=2,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=0.25,
+            reconnect_time_wait=0.25,  # type: ignore[arg-type]
             ping_interval=10,
             max_outstanding_pings=2,
             pending_size=_PENDING_BYTES,
         )
-        for subject, callback in self._subscriptions:
-            await connection.subscribe(subject, cb=callback)
+        try:
+            for subject, callback in self._subscriptions:
+                await connection.subscribe(subject, cb=callback)
+            for newcomer in self._newcomers:
+                await newcomer(connection)
+        except BaseException:
+            # The next start of the duty makes another, and this one would go on hearing half of everything.
+            await connection.close()
+            raise
         return connection
 
     async def _lost(self) -> None:

@@ -17,6 +17,9 @@ FACTS: Final = "daybook.*.*.fact.>"
 LIVE: Final = "daybook.*.*.live.>"
 WORK: Final = "daybook.work.*"
 
+API_QUEUE: Final = "daybook-api"
+"""The queue group of all API processes: each request goes to one of them."""
+
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,32}")
 _APP: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
@@ -51,6 +54,28 @@ def fact_prefix(namespace: str, owner: str, app: str, public_id: str) -> str:
 def live(namespace: str, owner: str, app: str, task_id: str) -> str:
     """Where a running attempt speaks."""
     return f"daybook.{_checked(namespace)}.{owner_token(owner)}.live.{app_token(app)}.{task_id}"
+
+
+def api_of_all(verb: str) -> str:
+    """Where everybody's requests of one kind arrive: `tasks.submit`, for instance."""
+    return f"daybook.*.*.api.{verb}"
+
+
+def api(namespace: str, owner: str, verb: str) -> str:
+    """Where one owner asks for something."""
+    return f"daybook.{_checked(namespace)}.{owner_token(owner)}.api.{verb}"
+
+
+def asker(subject: str) -> tuple[str, str]:
+    """The namespace and the owner's token in the subject of a request."""
+    _, namespace, token, _ = subject.split(".", 3)
+    return namespace, token
+
+
+def is_inbox(subject: str) -> bool:
+    """Whether this can be where somebody waits for a reply: `_INBOX…`, or what servers make of one on its way. What
+    else a request names as such is a subject on which others believe what they hear."""
+    return subject.startswith("_")
 
 
 def work(queue: str) -> str:

@@ -9,10 +9,12 @@ HELP: Final = "Daybook: hand work to any app, and get on with your day."
 COMMANDS: Final = (
     ("up", "services:up", "Everything on this machine: Postgres, NATS, api, scheduler, runner."),
     ("serve", "services:serve", "Run one service: api, scheduler or runner."),
+    ("login", "database:login", "Print a fresh link to the page: it logs one browser in, once."),
     ("run", "run:run", "Submit a task to an app, and watch it."),
     ("task", "tasks:app", "List, watch, cancel, repeat and read tasks."),
     ("schedule", "schedules:app", "Run things again and again, and see what became of each time."),
     ("app", "apps:app", "What can be run."),
+    ("webhook", "webhooks:app", "Who is told when tasks end."),
     ("db", "database:db", "Bring the database to this release."),
     ("token", "database:token", "Who may use the API."),
 )

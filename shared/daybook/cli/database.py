@@ -1,4 +1,4 @@
-"""`daybook db …` and `daybook token …`: what the owner of the database does, without the API."""
+"""`daybook db …`, `daybook token …` and `daybook login`: what the owner of the database does, without the API."""
 
 import os
 from collections.abc import Iterator
@@ -15,6 +15,8 @@ token = App(name="token", help="Who may use the API.")
 
 _URL_HELP = "The database, as its owner; without it DAYBOOK_MIGRATE_URL, DAYBOOK_DATABASE_URL, or the one of `daybook up`."
 _USUAL_SCOPES = ("read", "submit")
+_LOCAL = "local"
+"""Whom the token of `daybook up` stands for."""
 
 
 @db.command
@@ -50,6 +52,29 @@ def create(
     with _explained():
         made = asyncio.run(issue_token(_database_url(url), namespace, owner, tuple(scope or _USUAL_SCOPES), label))
     print(made)
+    return exits.OK
+
+
+def login(
+    *,
+    owner: Annotated[str, Parameter(help="Whose tasks the page shows and submits.")] = _LOCAL,
+    namespace: Annotated[str, Parameter(help="The tenant that the owner belongs to.")] = "default",
+    scope: Annotated[
+        list[str] | None, Parameter(negative=(), help="What the page may do; may be repeated. Without it read and submit, for local admin too.")
+    ] = None,
+    api_url: Annotated[str | None, Parameter(name="--api-url", help="Where browsers find the API; without it DAYBOOK_URL, or that of `daybook up`.")] = None,
+    url: Annotated[str | None, Parameter(name=("--url", "--database-url"), help=_URL_HELP)] = None,
+) -> int:
+    """Print a link that logs one browser in to the page, once, within a quarter of an hour. It opens nothing."""
+    import asyncio
+
+    from daybook.access import issue_link
+    from daybook.client.address import find_address
+
+    scopes = tuple(scope or (*_USUAL_SCOPES, *(("admin",) if owner == _LOCAL else ())))
+    with _explained():
+        page = find_address(api_url).url
+        print(asyncio.run(issue_link(_database_url(url), page, namespace, owner, scopes, "daybook login")))
     return exits.OK
 
 

@@ -54,6 +54,8 @@ class Work:
     """How long it may wait in its queue; without it the app's."""
     deadline: str | None = None
     """What all of it may take, from when it is due; without it the app's."""
+    on_finish: str | None = None
+    """A URL that is sent a signed message when it has ended."""
 
     def given(self) -> dict[str, Any]:
         """What was given, by its names in the API. Raises Complaint for a label that is none."""
@@ -65,6 +67,7 @@ class Work:
             retry=None if self.max_attempts is None else {"max_attempts": self.max_attempts},
             queue_ttl=self.queue_ttl,
             deadline=self.deadline,
+            on_finish=self.on_finish,
         )
 
 

@@ -3,7 +3,9 @@
     flows       what can be done, each thing once, as generators that yield requests and are sent the replies
     requests    how a request looks; built, never sent
     schedule_…  the same about schedules
+    webhook_…   the same about webhooks
     watching    what a watcher remembers over a lost connection
+    feeding     the same of a reader of the feed
     line        what is tried again, and the positions that let a list show this client's own writes
     sync, aio   the two transports that run flows; …_methods are the tables of methods
 
@@ -26,6 +28,7 @@ from .errors import (
     Unreachable,
     WaitTimedOut,
 )
+from .feeding import FeedEvent, FeedPage
 from .models import AppView, Attempt, Cancellation, EventView, Failure, LogLine, Problem, TaskDetail, TaskSummary, WatchEvent
 from .schedule_models import Backfill, Ledger, Preview, ScheduleView
 from .schedule_requests import ScheduleOptions
@@ -47,6 +50,8 @@ __all__ = [
     "DaybookError",
     "EventView",
     "Failure",
+    "FeedEvent",
+    "FeedPage",
     "Ledger",
     "LogLine",
     "NotFound",

@@ -5,7 +5,7 @@ runs which is in `aio_methods`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self, TypeVar
@@ -13,12 +13,12 @@ from typing import Self, TypeVar
 import httpx2
 
 from .address import find_address
-from .aio_methods import AsyncApps, AsyncSchedules, AsyncTasks
+from .aio_methods import AsyncApps, AsyncSchedules, AsyncTasks, AsyncWebhooks
+from .feeding import FeedEvent, FeedPage, FeedWatch, ask, events_page
 from .flows import Flow
 from .line import Line
-from .models import WatchEvent
 from .requests import Reply, Request
-from .watching import MAX_EVENT_BYTES, SILENCE_SECONDS, Watch
+from .watching import MAX_EVENT_BYTES, SILENCE_SECONDS, Watching
 
 T = TypeVar("T")
 
@@ -33,6 +33,7 @@ class AsyncClient:
         self._http = httpx2.AsyncClient(**self._line.options())
         self.tasks = AsyncTasks(self)
         self.schedules = AsyncSchedules(self)
+        self.webhooks = AsyncWebhooks(self)
         self.apps = AsyncApps(self)
 
     async def __aenter__(self) -> Self:
@@ -44,6 +45,43 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections. What was submitted goes on."""
         await self._http.aclose()
+
+    def events(
+        self,
+        *,
+        cursor: str | None = None,
+        app: str | None = None,
+        owner: str | None = None,
+        task: str | None = None,
+        schedule: str | None = None,
+        types: str | Iterable[str] | None = None,
+    ) -> AsyncIterator[FeedEvent]:
+        """Everything that happens to what the token may see, as it happens, without an end: from behind a `cursor` (that of
+        an event, `"start"`, or `"now"`), or from when the first is asked for. A lost connection is taken up again where it
+        was lost.
+
+        `app`, `owner`, `task` and `schedule` narrow it to what is about these (the tasks of a schedule too); `types` to
+        names such as `task.error`, or to all of `task`, `schedule`, `slot` or `app`.
+        """
+        return self.stream(FeedWatch(ask(cursor=cursor, app=app, owner=owner, task=task, schedule=schedule, types=types)))
+
+    async def events_page(
+        self,
+        cursor: str | None = None,
+        *,
+        limit: int | None = None,
+        wait: int | None = None,
+        app: str | None = None,
+        owner: str | None = None,
+        task: str | None = None,
+        schedule: str | None = None,
+        types: str | Iterable[str] | None = None,
+    ) -> FeedPage:
+        """One page of the same, from behind `cursor`; its `next_cursor` is the place to go on from. Where it would be empty,
+        wait up to `wait` seconds (60 at most) for something to happen.
+        """
+        flow = events_page(cursor, limit=limit, wait=wait, app=app, owner=owner, task=task, schedule=schedule, types=types)
+        return await self.run(flow)
 
     async def request(self, request: Request) -> Reply:
         """One exchange, tried again where that may help. Raises ApiError or Unreachable."""
@@ -59,10 +97,8 @@ class AsyncClient:
             result: T = end.value
             return result
 
-    async def stream(self, watch: Watch) -> AsyncIterator[WatchEvent]:
-        """What happens to a task, as it happens. Ends after `end`; a lost connection is taken up again where it was
-        lost.
-        """
+    async def stream(self, watch: Watching[T]) -> AsyncIterator[T]:
+        """What a watch sees, as it happens, to its end if it has one; a lost connection is taken up again where it was lost."""
         while not watch.ended:
             async with aclosing(await self._send(watch.request(), stream=True)) as response:
                 watch.opened(response.status_code)
@@ -77,7 +113,8 @@ class AsyncClient:
                             return
                 except httpx2.TransportError as error:
                     cut = error
-            yield watch.cut(cut)
+            if (seen := watch.cut(cut)) is not None:
+                yield seen
 
     async def _send(self, request: Request, *, stream: bool = False) -> httpx2.Response:
         if request.after_seconds:

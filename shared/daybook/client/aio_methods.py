@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeAlia
 
 from daybook.domain.status import Status
 
-from . import flows, requests, schedule_flows, schedule_requests
+from . import flows, requests, schedule_flows, schedule_requests, webhook_flows, webhook_requests
 from .dressing import dressed
 from .flows import Flow, Ref
 from .models import Page, TaskSummary, WatchEvent
@@ -203,6 +203,18 @@ class AsyncSchedules(AsyncPart):
     preview = _asks(schedule_flows.preview)
     slots = _asks(schedule_flows.slots)
     delete = _asks(schedule_flows.delete)
+
+
+class AsyncWebhooks(AsyncPart):
+    """`client.webhooks`."""
+
+    create = _asks(webhook_flows.create)
+    get = _asks(webhook_flows.get)
+    list = _lists(webhook_requests.list_webhooks, webhook_flows.page, lambda _, view: view)
+    delete = _asks(webhook_flows.delete)
+    secret = _asks(webhook_flows.secret)
+    test = _opens(webhook_flows.test, AsyncTask)
+    deliveries = _lists(webhook_requests.list_deliveries, flows.page, AsyncTask)
 
 
 class AsyncApps(AsyncPart):

@@ -54,12 +54,14 @@ def submit(
     queue_ttl: Duration | None = None,
     deadline: Duration | None = None,
     retry: "Retry | Mapping[str, Any] | None" = None,
+    on_finish: str | None = None,
     key: str | None = None,
 ) -> Flow[TaskDetail]:
     """Hand in a task: now, at `run_at`, or after `delay`. What is not given is the app's default.
 
     `timeout` bounds one attempt, `queue_ttl` the wait in the queue, `deadline` all of it from when it is due. `retry` is
-    a whole `Retry`, or a mapping of the fields that are to be other than the app's.
+    a whole `Retry`, or a mapping of the fields that are to be other than the app's. `on_finish` is a URL that is sent a
+    signed message whenever the task has ended.
 
     `key` names the task: handing it in again under the same key is answered with the same task. Without one a key is
     made here, so that a submit whose answer was lost can be repeated without making a second task.
@@ -77,6 +79,7 @@ def submit(
         queue_ttl=queue_ttl,
         deadline=deadline,
         retry=retry,
+        on_finish=on_finish,
     )
     return read(reply, TaskDetail)
 

@@ -94,6 +94,7 @@ class TaskDetail(TaskSummary, frozen=True, kw_only=True):
     retry_at: datetime | None = None
     expires_at: datetime | None = None
     deadline_at: datetime | None = None
+    on_finish: dict[str, str] | None = None
     cancellation: Cancellation | None = None
     attempts: list[Attempt] = []
     result: ResultLink | None = None

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from .spelling import Duration, Moment, encode, spell_bound, spell_duration, spell_labels, spell_moment, spell_retry
+from .spelling import Duration, Moment, encode, spell_bound, spell_duration, spell_labels, spell_moment, spell_on_finish, spell_retry
 
 if TYPE_CHECKING:
     from daybook.manifest import Retry
@@ -68,6 +68,7 @@ class _Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     queue_ttl: str | float | None = None
     deadline: str | float | None = None
     retry: Mapping[str, Any] | None = None
+    on_finish: Mapping[str, str] | None = None
 
 
 def submit_task(
@@ -84,6 +85,7 @@ def submit_task(
     queue_ttl: Duration | None = None,
     deadline: Duration | None = None,
     retry: "Retry | Mapping[str, Any] | None" = None,
+    on_finish: str | None = None,
 ) -> Request:
     """POST /tasks with an Idempotency-Key. Raises ValueError for an input that JSON cannot hold, or a time without an
     offset.
@@ -100,6 +102,7 @@ def submit_task(
         queue_ttl=spell_duration(queue_ttl),
         deadline=spell_duration(deadline),
         retry=spell_retry(retry),
+        on_finish=spell_on_finish(on_finish),
     )
     return post("/v1/tasks", encode(submission), {"Idempotency-Key": key})
 

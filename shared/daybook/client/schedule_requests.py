@@ -7,7 +7,7 @@ from urllib.parse import quote
 import msgspec
 
 from .requests import PAGE_LIMIT, Request, post
-from .spelling import Duration, Moment, encode, spell_duration, spell_either, spell_moment, spell_retry
+from .spelling import Duration, Moment, encode, spell_duration, spell_either, spell_moment, spell_on_finish, spell_retry
 
 if TYPE_CHECKING:
     from daybook.domain.cadence import Fold, Gap
@@ -48,6 +48,7 @@ class ScheduleOptions(TypedDict, total=False):
     deadline: Duration | None
     retry: "Retry | Mapping[str, Any] | None"
     delivery: str | None
+    on_finish: str | None
 
 
 def create_schedule(
@@ -176,6 +177,8 @@ def _spell(name: str, value: Any) -> Any:
         return spell_moment(value)
     if name in _DURATIONS:
         return spell_duration(value)
+    if name == "on_finish":
+        return spell_on_finish(value)
     return spell_retry(value) if name == "retry" else value
 
 

@@ -56,6 +56,11 @@ def spell_retry(retry: "Retry | Mapping[str, Any] | None") -> Mapping[str, Any] 
     return {name: spell_duration(value) if isinstance(value, timedelta) else value for name, value in given.items()}
 
 
+def spell_on_finish(url: str | None) -> Mapping[str, str] | None:
+    """Whom a task is to tell of its end, by a URL alone."""
+    return None if url is None else {"url": url}
+
+
 def spell_bound(bound: Moment | Duration | None) -> str | None:
     """An instant, or how long ago one was."""
     if isinstance(bound, timedelta):

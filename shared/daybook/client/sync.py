@@ -5,7 +5,7 @@ runs which is in `sync_methods`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from types import TracebackType
 from typing import Self, TypeVar
@@ -13,12 +13,12 @@ from typing import Self, TypeVar
 import httpx2
 
 from .address import find_address
+from .feeding import FeedEvent, FeedPage, FeedWatch, ask, events_page
 from .flows import Flow
 from .line import Line
-from .models import WatchEvent
 from .requests import Reply, Request
-from .sync_methods import Apps, Schedules, Tasks
-from .watching import MAX_EVENT_BYTES, SILENCE_SECONDS, Watch
+from .sync_methods import Apps, Schedules, Tasks, Webhooks
+from .watching import MAX_EVENT_BYTES, SILENCE_SECONDS, Watching
 
 T = TypeVar("T")
 
@@ -36,6 +36,7 @@ class Client:
         self._http = httpx2.Client(**self._line.options())
         self.tasks = Tasks(self)
         self.schedules = Schedules(self)
+        self.webhooks = Webhooks(self)
         self.apps = Apps(self)
 
     def __enter__(self) -> Self:
@@ -47,6 +48,43 @@ class Client:
     def close(self) -> None:
         """Close the connections. What was submitted goes on."""
         self._http.close()
+
+    def events(
+        self,
+        *,
+        cursor: str | None = None,
+        app: str | None = None,
+        owner: str | None = None,
+        task: str | None = None,
+        schedule: str | None = None,
+        types: str | Iterable[str] | None = None,
+    ) -> Iterator[FeedEvent]:
+        """Everything that happens to what the token may see, as it happens, without an end: from behind a `cursor` (that of
+        an event, `"start"`, or `"now"`), or from when the first is asked for. A lost connection is taken up again where it
+        was lost.
+
+        `app`, `owner`, `task` and `schedule` narrow it to what is about these (the tasks of a schedule too); `types` to
+        names such as `task.error`, or to all of `task`, `schedule`, `slot` or `app`.
+        """
+        return self.stream(FeedWatch(ask(cursor=cursor, app=app, owner=owner, task=task, schedule=schedule, types=types)))
+
+    def events_page(
+        self,
+        cursor: str | None = None,
+        *,
+        limit: int | None = None,
+        wait: int | None = None,
+        app: str | None = None,
+        owner: str | None = None,
+        task: str | None = None,
+        schedule: str | None = None,
+        types: str | Iterable[str] | None = None,
+    ) -> FeedPage:
+        """One page of the same, from behind `cursor`; its `next_cursor` is the place to go on from. Where it would be empty,
+        wait up to `wait` seconds (60 at most) for something to happen.
+        """
+        flow = events_page(cursor, limit=limit, wait=wait, app=app, owner=owner, task=task, schedule=schedule, types=types)
+        return self.run(flow)
 
     def request(self, request: Request) -> Reply:
         """One exchange, tried again where that may help. Raises ApiError or Unreachable."""
@@ -62,10 +100,8 @@ class Client:
             result: T = end.value
             return result
 
-    def stream(self, watch: Watch) -> Iterator[WatchEvent]:
-        """What happens to a task, as it happens. Ends after `end`; a lost connection is taken up again where it was
-        lost.
-        """
+    def stream(self, watch: Watching[T]) -> Iterator[T]:
+        """What a watch sees, as it happens, to its end if it has one; a lost connection is taken up again where it was lost."""
         while not watch.ended:
             with closing(self._send(watch.request(), stream=True)) as response:
                 watch.opened(response.status_code)
@@ -80,7 +116,8 @@ class Client:
                             return
                 except httpx2.TransportError as error:
                     cut = error
-            yield watch.cut(cut)
+            if (seen := watch.cut(cut)) is not None:
+                yield seen
 
     def _send(self, request: Request, *, stream: bool = False) -> httpx2.Response:
         if request.after_seconds:

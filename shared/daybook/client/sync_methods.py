@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from daybook.domain.status import Status
 
-from . import flows, requests, schedule_flows, schedule_requests
+from . import flows, requests, schedule_flows, schedule_requests, webhook_flows, webhook_requests
 from .dressing import dressed
 from .flows import Flow, Ref
 from .models import Page, TaskSummary, WatchEvent
@@ -200,6 +200,18 @@ class Schedules(Part):
     preview = _asks(schedule_flows.preview)
     slots = _asks(schedule_flows.slots)
     delete = _asks(schedule_flows.delete)
+
+
+class Webhooks(Part):
+    """`client.webhooks`."""
+
+    create = _asks(webhook_flows.create)
+    get = _asks(webhook_flows.get)
+    list = _lists(webhook_requests.list_webhooks, webhook_flows.page, lambda _, view: view)
+    delete = _asks(webhook_flows.delete)
+    secret = _asks(webhook_flows.secret)
+    test = _opens(webhook_flows.test, Task)
+    deliveries = _lists(webhook_requests.list_deliveries, flows.page, Task)
 
 
 class Apps(Part):

@@ -5,7 +5,7 @@ the last event that arrived whole is remembered, and the next connection asks fo
 so nothing is lost and nothing is seen twice.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -32,6 +32,27 @@ class Frame(Protocol):
     def id(self) -> str: ...
     @property
     def retry(self) -> int | None: ...
+
+
+E_co = TypeVar("E_co", covariant=True)
+
+
+class Watching(Protocol[E_co]):
+    """What a transport needs to know of a stream that is taken up again where it was cut."""
+
+    ended: bool
+
+    def request(self) -> Request:
+        """What to ask for now."""
+
+    def opened(self, status: int) -> None:
+        """A connection stands."""
+
+    def take(self, frame: Frame) -> E_co | None:
+        """What is to be seen of this frame."""
+
+    def cut(self, error: Exception | None) -> E_co | None:
+        """What is to be seen of the connection's end."""
 
 
 class Watch:

@@ -36,6 +36,7 @@ class Submit(Command, frozen=True, kw_only=True):
     rerun_of: str = ""
     schedule: str = ""
     slot: datetime | None = None
+    on_finish: str = ""
 
 
 class Reschedule(Command, frozen=True, kw_only=True):

@@ -9,12 +9,17 @@ it can be read.
 """
 
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
 AppKind: TypeAlias = Literal["chat", "http", "nats", "python", "command"]
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
+TokenUse: TypeAlias = Literal["", "login", "session"]
+Ending: TypeAlias = Literal["task.success", "task.error", "task.cancelled"]
+
+BUILT_IN: Final = "daybook."
+"""How the ids of apps begin that the house itself has: nobody can publish them, and nobody can submit to them."""
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -64,7 +69,7 @@ class TaskEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
 class TaskSubmitted(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.submitted.v1"):
     """A task was accepted. With `run_at` it waits for that instant. `fingerprint` names the request, for idempotency keys;
     `rerun_of` the task that this one repeats, `schedule` and `slot` what it was submitted for. From `expires_at` on it is
-    not to be started any more."""
+    not to be started any more. `on_finish` is a URL that is told of each of its ends."""
 
     owner: str
     app: str
@@ -80,6 +85,7 @@ class TaskSubmitted(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, ta
     expires_at: datetime | None = None
     schedule: str = ""
     slot: datetime | None = None
+    on_finish: str = ""
 
 
 class TaskRescheduled(TaskEvent, frozen=True, kw_only=True, omit_defaults=True, tag="task.rescheduled.v1"):
@@ -175,16 +181,35 @@ class AppPublished(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ap
 
 
 class TokenIssued(Event, frozen=True, kw_only=True, omit_defaults=True, tag="token.issued.v1"):
-    """A bearer token was made. The payload is the SHA-256 of its secret; the secret itself is shown once and kept nowhere."""
+    """A token was made. The payload is the SHA-256 of its secret; the secret itself is shown once and kept nowhere.
+
+    `use` is empty for a bearer token, `login` for a link that begins one session, `session` for what a browser keeps.
+    """
 
     owner: str
     scopes: tuple[str, ...]
     label: str = ""
     expires_at: datetime | None = None
+    use: TokenUse = ""
 
 
 class TokenRevoked(Event, frozen=True, kw_only=True, omit_defaults=True, tag="token.revoked.v1"):
-    """A bearer token stopped being good."""
+    """A token stopped being good."""
+
+
+class WebhookCreated(Event, frozen=True, kw_only=True, omit_defaults=True, tag="webhook.created.v1"):
+    """Somebody wants `url` to be told when tasks end in one of the ways in `events` (none named means all): the owner's, or
+    with `all_owners` everybody's in the namespace; with `app` only those of that app. `reason` is the note."""
+
+    owner: str
+    url: str
+    events: tuple[Ending, ...] = ()
+    app: str = ""
+    all_owners: bool = False
+
+
+class WebhookDeleted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="webhook.deleted.v1"):
+    """Nothing is told there any more."""
 
 
 AnyTaskEvent: TypeAlias = (
@@ -201,7 +226,7 @@ AnyTaskEvent: TypeAlias = (
     | TaskCancelRequested
     | TaskCancelled
 )
-AnyEvent: TypeAlias = AnyTaskEvent | AppPublished | TokenIssued | TokenRevoked
+AnyEvent: TypeAlias = AnyTaskEvent | AppPublished | TokenIssued | TokenRevoked | WebhookCreated | WebhookDeleted
 
 TASK_EVENTS: tuple[type[TaskEvent], ...] = (
     TaskSubmitted,
@@ -217,7 +242,7 @@ TASK_EVENTS: tuple[type[TaskEvent], ...] = (
     TaskCancelRequested,
     TaskCancelled,
 )
-OTHER_EVENTS: tuple[type[Event], ...] = (AppPublished, TokenIssued, TokenRevoked)
+OTHER_EVENTS: tuple[type[Event], ...] = (AppPublished, TokenIssued, TokenRevoked, WebhookCreated, WebhookDeleted)
 
 
 def kind_of(event: type[Event] | Event) -> str:

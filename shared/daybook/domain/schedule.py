@@ -187,6 +187,7 @@ def submission(schedule: Schedule, fired: SlotFired, name: str, at: datetime) ->
         labels=work.labels,
         schedule=name,
         slot=fired.slot,
+        on_finish=work.on_finish,
     )
     event = decide_task(None, command, at)
     assert isinstance(event, TaskSubmitted), "a task without a time of its own cannot be late"

@@ -48,6 +48,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     priority: int = 3
     policy: Policy = Policy()
     labels: dict[str, str] = {}
+    on_finish: str = ""
 
 
 class ScheduleEvent(Event, frozen=True, kw_only=True, omit_defaults=True):

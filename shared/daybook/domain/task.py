@@ -76,6 +76,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     rerun_of: str = ""
     schedule: str = ""
     slot: datetime | None = None
+    on_finish: str = ""
     run_at: datetime | None = None
     deadline_at: datetime | None = None
     expires_at: datetime | None = None
@@ -196,6 +197,7 @@ def _begun(event: TaskSubmitted, status: Status, at: datetime) -> Task:
         rerun_of=event.rerun_of,
         schedule=event.schedule,
         slot=event.slot,
+        on_finish=event.on_finish,
         submitted_at=at,
         run_at=event.run_at,
         deadline_at=_deadline(event.policy, event.run_at or at),
@@ -220,6 +222,7 @@ def _submit(command: Submit, now: datetime) -> TaskSubmitted | Refusal:
         rerun_of=command.rerun_of,
         schedule=command.schedule,
         slot=command.slot,
+        on_finish=command.on_finish,
         expires_at=None if command.run_at else _expiry(command.policy, now, _deadline(command.policy, now)),
         actor=command.actor,
         reason=command.reason,

@@ -126,7 +126,7 @@ class Log:
         return content
 
 
-async def read_page(connection: Connection, cursor: Cursor, limit: int, upto: Cursor | None = None) -> Page:
+async def read_page(connection: Connection | Pool, cursor: Cursor, limit: int, upto: Cursor | None = None) -> Page:
     """The next events after `cursor` (up to `limit`, none beyond `upto`), without payloads, in an order in which every stream's versions rise."""
     rows = await connection.fetch(_SQL["page"], cursor, upto or _NO_LIMIT, limit)
     events = [

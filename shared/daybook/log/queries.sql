@@ -93,3 +93,9 @@ INSERT INTO daybook.blob (digest, content) VALUES ($1, $2) ON CONFLICT DO NOTHIN
 
 -- name: get_blob
 SELECT content FROM daybook.blob WHERE digest = $1;
+
+-- name: begin_session
+SELECT stream, expires_at FROM daybook.begin_session($1, $2, $3, $4, $5);
+
+-- name: end_session
+SELECT daybook.end_session($1, $2, $3);

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from ..domain.events import BUILT_IN
 from ..log.connections import Connection, Pool
 from .paging import Key, Query, digest_of, fetch_page, parse, spell
 
@@ -33,7 +34,8 @@ class ListedTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What to list. None means any; `namespace` is always given, by whoever knows the caller."""
+    """What to list. None means any (of the apps, any but those that are built in); `namespace` is always given, by whoever
+    knows the caller."""
 
     namespace: str
     owner: str | None = None
@@ -71,6 +73,9 @@ def _conditions(wanted: TaskFilter) -> list[tuple[str, Any]]:
         value = getattr(wanted, column)
         if value is not None:
             given.append((f"{column} = ${{n}}", value))
+    if wanted.app is None:
+        # What the house does for itself is listed when it is asked for by its name.
+        given.append(("NOT starts_with(app, ${n})", BUILT_IN))
     if wanted.status:
         given.append(("status = ANY (${n})", list(wanted.status)))
     if wanted.labels:

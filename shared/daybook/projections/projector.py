@@ -4,7 +4,7 @@ they agree with each other."""
 from collections.abc import Callable
 from typing import Final
 
-from ..domain.events import AppPublished, Event, TaskEvent
+from ..domain.events import AppPublished, Event, TaskEvent, WebhookCreated, WebhookDeleted
 from ..domain.schedule_events import ScheduleEvent
 from ..log.connections import Connection, connect
 from ..log.digestion import Digestion, Handler
@@ -16,6 +16,7 @@ from .schedule import ScheduleProjection
 from .task import TaskProjection
 from .timer import FOLLOWER as TIMER_FOLLOWER
 from .timer import TimerProjection
+from .webhook import WebhookProjection
 
 FOLLOWER: Final = "projector"
 _SQL: Final = statements("daybook.projections")
@@ -30,10 +31,11 @@ class Projector:
 
     def __init__(self) -> None:
         self._tasks, self._apps, self._schedules = TaskProjection(), AppProjection(), ScheduleProjection()
+        self._webhooks = WebhookProjection()
 
     def concerns(self, event: Event) -> bool:
-        """Facts about tasks, apps and schedules; there is no read model of tokens."""
-        return isinstance(event, TaskEvent | AppPublished | ScheduleEvent)
+        """Facts about tasks, apps, schedules and webhooks; there is no read model of tokens."""
+        return isinstance(event, TaskEvent | AppPublished | ScheduleEvent | WebhookCreated | WebhookDeleted)
 
     async def begin(self, connection: Connection) -> None:
         """What is remembered of tasks may be older than what is there."""
@@ -41,12 +43,12 @@ class Projector:
 
     async def apply(self, connection: Connection, events: list[Recorded]) -> bool:
         """Have every projection digest these events."""
-        projections = self._tasks, self._apps, self._schedules
+        projections = self._tasks, self._apps, self._schedules, self._webhooks
         return any([await projection.apply(connection, events) for projection in projections])
 
 
 _MODELS: Final[tuple[tuple[str, Callable[[], Handler], tuple[str, ...]], ...]] = (
-    (FOLLOWER, Projector, ("read.task", "read.app", "read.schedule", "read.slot")),
+    (FOLLOWER, Projector, ("read.task", "read.app", "read.schedule", "read.slot", "read.webhook")),
     (TIMER_FOLLOWER, TimerProjection, ("read.timer",)),
 )
 

@@ -28,6 +28,20 @@ WHERE a.version < excluded.version;
 -- name: list_apps
 SELECT manifest, published_at FROM read.app WHERE namespace = $1 ORDER BY app;
 
+-- name: put_webhook
+INSERT INTO read.webhook (id, version, namespace, owner, url, events, app, all_owners, note, deleted, created_at, position)
+VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, false, $9, $10)
+ON CONFLICT DO NOTHING;
+
+-- name: delete_webhook
+UPDATE read.webhook SET version = $2, deleted = true WHERE id = $1 AND version < $2;
+
+-- name: live_webhooks
+SELECT id, namespace, owner, url, events, app, all_owners, position FROM read.webhook WHERE NOT deleted;
+
+-- name: count_webhooks
+SELECT count(*) FROM read.webhook WHERE NOT deleted AND namespace = $1 AND owner = $2;
+
 -- name: queued
 SELECT id, namespace, queue, app, priority, submitted_at FROM read.task WHERE status = 'queued';
 

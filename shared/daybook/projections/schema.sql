@@ -102,3 +102,23 @@ ALTER TABLE read.timer ALTER COLUMN due_at DROP NOT NULL;
 
 ALTER TABLE read.task ADD COLUMN IF NOT EXISTS schedule uuid;
 CREATE INDEX IF NOT EXISTS task_by_schedule ON read.task (schedule, submitted_at DESC, id DESC) WHERE schedule IS NOT NULL;
+
+-- Whom to tell when tasks end. The row of a deleted webhook stays: its deliveries can still be looked up.
+CREATE TABLE IF NOT EXISTS read.webhook (
+    id         uuid        PRIMARY KEY,
+    version    int         NOT NULL,
+    namespace  text        NOT NULL,
+    owner      text        NOT NULL,
+    url        text        NOT NULL,
+    events     text[]      NOT NULL,   -- none means all
+    app        text        NOT NULL,   -- empty for any
+    all_owners boolean     NOT NULL,
+    note       text        NOT NULL,
+    deleted    boolean     NOT NULL,
+    created_at timestamptz NOT NULL,
+    position   bigint      NOT NULL    -- of its creation: it is told of ends that came after
+);
+CREATE INDEX IF NOT EXISTS webhook_by_time ON read.webhook (namespace, created_at DESC, id DESC) WHERE NOT deleted;
+CREATE INDEX IF NOT EXISTS webhook_by_owner ON read.webhook (namespace, owner, created_at DESC, id DESC) WHERE NOT deleted;
+ALTER TABLE read.webhook OWNER TO daybook_projector;
+GRANT SELECT ON read.webhook TO daybook_api;

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
@@ -38,6 +39,9 @@ class Proxy:
         self._dropping: Direction | None = None
         self._delay_seconds = 0.0
         self._cuts: dict[Direction, asyncio.Future[None]] = {}
+        self._lifetime: Callable[[], int] | None = None
+        self.cut_short = 0
+        """How many connections were reset at their number of bytes."""
         self.accepted = 0
         """How many connections clients have made so far."""
         self.dropped_bytes = 0
@@ -76,6 +80,11 @@ class Proxy:
         self._cuts[moment] = asyncio.get_running_loop().create_future()
         return self._cuts[moment]
 
+    def cut_each_after(self, lifetime_bytes: Callable[[], int]) -> None:
+        """Reset each connection that is made from now on, until healed, when that many bytes of answers have passed; asked once
+        for each. The bytes up to there are forwarded, wherever in a message they end."""
+        self._lifetime = lifetime_bytes
+
     def stall(self) -> None:
         """Forward nothing, and open nothing to the server, until healed; lose nothing either."""
         self._flowing.clear()
@@ -95,13 +104,13 @@ class Proxy:
 
     def heal(self) -> None:
         """From now on let everything pass, what was held back first."""
-        self._refusing, self._dropping, self._delay_seconds = False, None, 0.0
+        self._refusing, self._dropping, self._delay_seconds, self._lifetime = False, None, 0.0, None
         self._cuts.clear()
         self._flowing.set()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        task = asyncio.create_task(self._serve(_Pair(writer), reader))
+        task = asyncio.create_task(self._serve(_Pair(writer, None if self._lifetime is None else self._lifetime()), reader))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -140,7 +149,14 @@ class Proxy:
             if self._dropping == direction:
                 self.dropped_bytes += len(said)
                 continue
+            if direction == "answer" and pair.bytes_left is not None and pair.bytes_left <= len(said):
+                self.cut_short += 1
+                writer.write(said[: pair.bytes_left])
+                pair.reset()
+                return
             writer.write(said)
+            if direction == "answer" and pair.bytes_left is not None:
+                pair.bytes_left -= len(said)
             await writer.drain()
         if not writer.transport.is_closing():
             writer.write_eof()
@@ -149,8 +165,9 @@ class Proxy:
 class _Pair:
     """One connection: its client's side, and the server's once there is one."""
 
-    def __init__(self, client: asyncio.StreamWriter) -> None:
+    def __init__(self, client: asyncio.StreamWriter, bytes_left: int | None) -> None:
         self.client = client
+        self.bytes_left = bytes_left
         self.upstream: asyncio.StreamWriter | None = None
 
     def reset(self) -> None:

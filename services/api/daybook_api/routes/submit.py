@@ -26,7 +26,7 @@ from ..requests import HttpRequest, media_type, preferred_wait, query
 from ..schedule_rules import of_submit
 from ..schemas import BatchItem, BatchOutcome, BatchOutcomes, RerunRequest, TaskRequest
 from ..submission import Accepted, Begun, Kept, Prepared, decode_request
-from ..views import task_view
+from ..views import on_finish_view, task_view
 from .schedules import created
 
 _MOST_ITEMS: Final = 10_000
@@ -98,6 +98,7 @@ async def _once_more(gateway: Gateway, found: Found, wish: RerunRequest) -> Task
         queue=wish.queue or task.queue,
         priority=wish.priority or task.priority,
         labels=task.labels if wish.labels is None else wish.labels,
+        on_finish=on_finish_view(task.on_finish) if wish.on_finish is msgspec.UNSET else wish.on_finish,
     )
 
 

@@ -21,11 +21,12 @@ from ..gateway import Found, Gateway, answer, written
 from ..problems import Problem, Spot, not_a_result, of_refusal
 from ..requests import HttpRequest, accepts, if_match, media_type, preferred_wait, query
 from ..schemas import CancelRequest, EventList, RescheduleRequest, RetryTaskRequest
-from ..stream import TaskStream
+from ..stream import TaskStream, is_wanted, wanted_of
 from ..submission import run_time
 from ..views import event_view
 
 _JSON: Final = "application/json"
+_TYPES: Final = frozenset({"types"})
 _CANCEL: Final = msgspec.json.Decoder(CancelRequest)
 _RESCHEDULE: Final = msgspec.json.Decoder(RescheduleRequest)
 _RETRY: Final = msgspec.json.Decoder(RetryTaskRequest)
@@ -79,13 +80,13 @@ async def result_route(request: HttpRequest, gateway: NamedDependency[Gateway], 
 
 @get("/tasks/{task_id:str}/events", operation_id="getEvents", tags=["tasks"])
 async def events_route(request: HttpRequest, gateway: NamedDependency[Gateway], task_id: FromPath[str]) -> Response[Any]:
-    """Every event of the task; as a stream of server-sent events where the client accepts `text/event-stream`."""
+    """Every event of the task; where the client accepts `text/event-stream`, as a stream with what its attempts say."""
     who = await gateway.access.authenticate(request, "read")
-    query(request)
+    wanted = wanted_of(query(request, _TYPES).get("types", []))
     if accepts(request, "text/event-stream"):
-        return await TaskStream(gateway, task_id, who).respond(request.headers.get("last-event-id"))
+        return await TaskStream(gateway, task_id, who, wanted).respond(request.headers.get("last-event-id"))
     found = await gateway.find(task_id, who)
-    return answer(EventList(items=[event_view(each) for each in found.recorded]), headers=written(None, found.task.version))
+    return answer(EventList(items=[event_view(each) for each in found.recorded if is_wanted(each, wanted)]), headers=written(None, found.task.version))
 
 
 @post("/tasks/{task_id:str}/cancel", operation_id="cancelTask", tags=["tasks"], status_code=200)

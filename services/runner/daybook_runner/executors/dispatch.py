@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, assert_never
 from daybook.context import Context
 from daybook.domain.events import AppKind
 from daybook.manifest import Definition
+from daybook.webhooks import DELIVER
 
 from ..addresses import parse_networks
 from ..subjects import parse_patterns
@@ -22,13 +23,15 @@ from .protocol import Call, Executor, Outcome
 from .python import PythonExecutor
 
 if TYPE_CHECKING:
+    from ..webhook import SecretOf, WebhookExecutor
     from .nats import Connect
 
 
 class Executors:
     """All executors of a runner. `threads` bounds how many plain functions run at once; `http_allow` is the setting
     DAYBOOK_HTTP_ALLOW: networks that HTTP apps may call though they are not public; `nats_allow` is DAYBOOK_NATS_ALLOW:
-    subjects that NATS apps may send requests to, over the connection that `connect` waits for. Raises ValueError when
+    subjects that NATS apps may send requests to, over the connection that `connect` waits for. `secret_of` is what
+    webhooks' messages are signed with; who sends them is made when the first is sent. Raises ValueError when
     a setting cannot be read. A result of more than `result_limit_bytes` is a failure, whichever kind of app it comes
     from."""
 
@@ -39,6 +42,7 @@ class Executors:
         http_allow: str = "",
         nats_allow: str = "",
         connect: "Connect | None" = None,
+        secret_of: "SecretOf | None" = None,
         result_limit_bytes: int = RESULT_LIMIT_BYTES,
     ) -> None:
         self._allowed = parse_networks(http_allow)
@@ -48,6 +52,8 @@ class Executors:
         self._python = PythonExecutor(threads, result_limit_bytes)
         self._definitions: dict[str, Definition] = {}
         self._by_kind: dict[AppKind, Executor] = {"python": self._python}
+        self._secret_of = secret_of
+        self._webhook: WebhookExecutor | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,6 +65,8 @@ class Executors:
         """Let go of threads and connections."""
         for executor in self._by_kind.values():
             await executor.aclose()
+        if self._webhook is not None:
+            await self._webhook.aclose()
 
     async def prepare(self, definitions: Iterable[Definition]) -> None:
         """Make ready what these apps need."""
@@ -74,7 +82,7 @@ class Executors:
 
     async def _execute_other(self, call: Call, context: Context) -> Outcome:
         try:
-            executor = await self._executor(call.definition.kind)
+            executor = await (self._webhooks() if call.definition is DELIVER else self._executor(call.definition.kind))
             return fit(await executor.execute(call, context), self._limit_bytes)
         except Exception as error:  # noqa: BLE001 - what a library throws at us unforeseen still ends this attempt, and only this one
             return failure_of(error)
@@ -84,6 +92,15 @@ class Executors:
             await asyncio.to_thread(import_module, f"{__package__}.{kind}")
         # Nothing is awaited from here on, so two first calls at once still make one executor.
         return self._by_kind.get(kind) or self._by_kind.setdefault(kind, self._make(kind))
+
+    async def _webhooks(self) -> Executor:
+        await asyncio.to_thread(import_module, "daybook_runner.webhook")
+        if self._webhook is None:
+            from ..webhook import WebhookExecutor
+
+            assert self._secret_of is not None, "this runner sends no webhooks"
+            self._webhook = WebhookExecutor(self._allowed, self._secret_of)
+        return self._webhook
 
     def _make(self, kind: AppKind) -> Executor:
         match kind:
