@@ -24,7 +24,7 @@ LONG ?=
 MUTANT ?=
 REPEAT ?=
 
-.PHONY: help install up demo test chaos almanac check lint format bench docs lock clean
+.PHONY: help install up demo test browser chaos almanac check lint format bench docs lock clean
 
 help: ## Tell what there is
 	@echo "make TARGET, where TARGET is one of:"
@@ -38,8 +38,11 @@ up: $(INSTALLED) ## Run everything on this machine until Ctrl-C; APPS="MODULE:AP
 demo: $(INSTALLED) $(if $(MODEL),$(VENV)/.$(MODEL)) ## Bring everything up, run the main job, show what happened; MODEL=smollm2 lets a small language model summarise
 	@$(BIN)/python -m demo $(if $(MODEL),--model $(MODEL))
 
-test: $(INSTALLED) ## Run all tests; TESTS=tests/domain runs some of them
+test: $(INSTALLED) $(if $(TESTS),,browser) ## Run all tests; TESTS=tests/domain runs some of them
 	@$(BIN)/python -m pytest $(TESTS)
+
+browser: $(INSTALLED) ## Install a browser for the tests of the page, where there is none
+	@$(BIN)/python -m tests.ui.browser
 
 chaos: $(INSTALLED) ## Break everything, one thing after the other, and check; SEED=7 runs it with that seed, LONG=1 all of it, ONLY=schedules the schedulers (docs/explanation/chaos.md)
 ifeq ($(ONLY),schedules)

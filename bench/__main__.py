@@ -1,7 +1,7 @@
 """Runs the benchmarks and writes a table and `.bench/latest.json`.
 
-python -m bench              all of them, medians of 5, the timers once (about eight minutes on 2 cores)
-python -m bench latency      one of them: raw, submit_http, submit_batch, latency, read_model_lag, timers
+python -m bench              all of them, medians of 5, the timers and streams once (about ten minutes on 2 cores)
+python -m bench latency      one of them: raw, submit_http, submit_batch, latency, read_model_lag, timers, streams
 """
 
 import argparse
@@ -17,9 +17,10 @@ import uvloop
 
 from . import raw, tasks
 from .house import House, house
+from .streams import streams
 from .timers import timers
 
-NAMES = ("raw", "submit_http", "submit_batch", "latency", "read_model_lag", "timers")
+NAMES = ("raw", "submit_http", "submit_batch", "latency", "read_model_lag", "timers", "streams")
 RUNS = 5
 LATEST = Path(".bench/latest.json")
 
@@ -54,13 +55,16 @@ async def _measure(under: House, wanted: set[str], runs: int, known: dict[str, f
 
 
 async def _run(wanted: set[str], runs: int, known: dict[str, float]) -> dict[str, float]:
-    """What needs a million timers has a system of its own, up before and after they are made."""
+    """What needs a million timers has a system of its own, up before and after they are made; so has what needs thousands of
+    clients, which would be a load to the others."""
     figures: dict[str, float] = {}
-    if wanted != {"timers"}:
+    if wanted - {"timers", "streams"}:
         async with house() as under:
             figures |= await _measure(under, wanted, runs, known)
     if "timers" in wanted:
         figures |= await timers()
+    if "streams" in wanted:
+        figures |= await streams()
     return figures
 
 
@@ -95,7 +99,7 @@ def main() -> int:
     LATEST.parent.mkdir(exist_ok=True)
     rounded = {name: round(value, 3) for name, value in sorted(numbers.items())}
     LATEST.write_bytes(msgspec.json.format(msgspec.json.encode({**rounded, "machine": _machine(), "runs": arguments.runs})))
-    print(f"\n{_machine()}; medians of {arguments.runs}, timers once\n")
+    print(f"\n{_machine()}; medians of {arguments.runs}, timers and streams once\n")
     for name in sorted(figures | _ratios(numbers)):
         print(f"{name:44} {numbers[name]:>14,.2f}")
     return 0

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import httpx2
@@ -17,15 +17,17 @@ from daybook.testing import eventually
 
 SCHEDULED = {"app": "t.echo", "delay": "1h"}
 YEARLY = {"app": "t.echo", "cron": "0 0 1 1 *"}
+HOOK = {"url": "https://ended.example/told"}
+MADE = {"task": ("/v1/tasks", SCHEDULED, 202), "schedule": ("/v1/schedules", YEARLY, 201), "webhook": ("/v1/webhooks", HOOK, 201)}
+"""How each thing is made that a route can be about."""
 
 
 class Route(NamedTuple):
-    """What a route does: to whose task or schedule, and for which scope; and a request that its owner may make."""
+    """What a route does: to what of somebody's, and for which scope; and a request that its owner may make."""
 
     scope: str | None
     """None for a route that asks for no token."""
-    of_task: bool = False
-    of_schedule: bool = False
+    of: Literal["task", "schedule", "webhook"] | None = None
     body: Any = None
     status: int = 200
 
@@ -34,35 +36,51 @@ ROUTES = {
     ("POST", "/v1/tasks"): Route("submit", body=SCHEDULED, status=202),
     ("POST", "/v1/tasks/batch"): Route("submit", body=[SCHEDULED]),
     ("GET", "/v1/tasks"): Route("read"),
-    ("GET", "/v1/tasks/{task_id}"): Route("read", of_task=True),
-    ("GET", "/v1/tasks/{task_id}/result"): Route("read", of_task=True, status=409),
-    ("GET", "/v1/tasks/{task_id}/events"): Route("read", of_task=True),
-    ("GET", "/v1/tasks/{task_id}/logs"): Route("read", of_task=True),
-    ("GET", "/v1/tasks/{task_id}/output"): Route("read", of_task=True),
-    ("POST", "/v1/tasks/{task_id}/cancel"): Route("submit", of_task=True),
-    ("POST", "/v1/tasks/{task_id}/reschedule"): Route("submit", of_task=True, body={"delay": "2h"}),
-    ("POST", "/v1/tasks/{task_id}/run-now"): Route("submit", of_task=True),
-    ("POST", "/v1/tasks/{task_id}/retry"): Route("submit", of_task=True, status=409),
-    ("POST", "/v1/tasks/{task_id}/rerun"): Route("submit", of_task=True, body={"delay": "2h"}, status=202),
+    ("GET", "/v1/tasks/{task_id}"): Route("read", of="task"),
+    ("GET", "/v1/tasks/{task_id}/result"): Route("read", of="task", status=409),
+    ("GET", "/v1/tasks/{task_id}/events"): Route("read", of="task"),
+    ("GET", "/v1/tasks/{task_id}/logs"): Route("read", of="task"),
+    ("GET", "/v1/tasks/{task_id}/output"): Route("read", of="task"),
+    ("POST", "/v1/tasks/{task_id}/cancel"): Route("submit", of="task"),
+    ("POST", "/v1/tasks/{task_id}/reschedule"): Route("submit", of="task", body={"delay": "2h"}),
+    ("POST", "/v1/tasks/{task_id}/run-now"): Route("submit", of="task"),
+    ("POST", "/v1/tasks/{task_id}/retry"): Route("submit", of="task", status=409),
+    ("POST", "/v1/tasks/{task_id}/rerun"): Route("submit", of="task", body={"delay": "2h"}, status=202),
     ("POST", "/v1/schedules"): Route("submit", body=YEARLY, status=201),
     ("GET", "/v1/schedules"): Route("read"),
     ("POST", "/v1/schedules/preview"): Route("read", body={"cron": "@daily"}),
-    ("GET", "/v1/schedules/{schedule_id}"): Route("read", of_schedule=True),
-    ("PATCH", "/v1/schedules/{schedule_id}"): Route("submit", of_schedule=True, body={"priority": 1}),
-    ("DELETE", "/v1/schedules/{schedule_id}"): Route("submit", of_schedule=True, status=204),
-    ("POST", "/v1/schedules/{schedule_id}/pause"): Route("submit", of_schedule=True),
-    ("POST", "/v1/schedules/{schedule_id}/resume"): Route("submit", of_schedule=True),
-    ("POST", "/v1/schedules/{schedule_id}/trigger"): Route("submit", of_schedule=True, status=202),
-    ("POST", "/v1/schedules/{schedule_id}/backfill"): Route("submit", of_schedule=True, body={"since": "1000d"}, status=202),
-    ("GET", "/v1/schedules/{schedule_id}/slots"): Route("read", of_schedule=True),
+    ("GET", "/v1/schedules/{schedule_id}"): Route("read", of="schedule"),
+    ("PATCH", "/v1/schedules/{schedule_id}"): Route("submit", of="schedule", body={"priority": 1}),
+    ("DELETE", "/v1/schedules/{schedule_id}"): Route("submit", of="schedule", status=204),
+    ("POST", "/v1/schedules/{schedule_id}/pause"): Route("submit", of="schedule"),
+    ("POST", "/v1/schedules/{schedule_id}/resume"): Route("submit", of="schedule"),
+    ("POST", "/v1/schedules/{schedule_id}/trigger"): Route("submit", of="schedule", status=202),
+    ("POST", "/v1/schedules/{schedule_id}/backfill"): Route("submit", of="schedule", body={"since": "1000d"}, status=202),
+    ("GET", "/v1/schedules/{schedule_id}/slots"): Route("read", of="schedule"),
+    ("GET", "/v1/tasks/{task_id}/deliveries"): Route("read", of="task"),
+    ("POST", "/v1/webhooks"): Route("submit", body=HOOK, status=201),
+    ("GET", "/v1/webhooks"): Route("read"),
+    ("GET", "/v1/webhooks/secret"): Route("submit"),
+    ("GET", "/v1/webhooks/{webhook_id}"): Route("read", of="webhook"),
+    ("DELETE", "/v1/webhooks/{webhook_id}"): Route("submit", of="webhook", status=204),
+    ("GET", "/v1/webhooks/{webhook_id}/secret"): Route("submit", of="webhook"),
+    ("POST", "/v1/webhooks/{webhook_id}/test"): Route("submit", of="webhook", status=202),
+    ("GET", "/v1/webhooks/{webhook_id}/deliveries"): Route("read", of="webhook"),
+    ("GET", "/v1/events"): Route("read"),
     ("GET", "/v1/apps"): Route("read"),
     ("GET", "/v1/apps/{app}"): Route("read"),
+    ("POST", "/v1/session"): Route(None, body={"code": "dbk_of_nobody"}, status=403),
+    ("GET", "/v1/session"): Route("read"),
+    ("DELETE", "/v1/session"): Route(None, status=204),
     ("GET", "/livez"): Route(None),
     ("GET", "/readyz"): Route(None),
     ("GET", "/openapi.json"): Route(None),
+    ("GET", "/asyncapi.json"): Route(None),
 }
+PAGES = {("GET", "/"), ("GET", "/ui"), ("GET", "/ui/{rest}")}
+"""What is for browsers, asks for no token, says nothing of anybody, and is not described."""
 WITH_TOKEN = [key for key, route in ROUTES.items() if route.scope is not None]
-OF_SOMEBODY = [key for key, route in ROUTES.items() if route.of_task or route.of_schedule]
+OF_SOMEBODY = [key for key, route in ROUTES.items() if route.of is not None]
 MISSING = "01kbr5vc2ze8trbz1mgbpz5yqd"
 
 
@@ -106,7 +124,7 @@ async def test_every_route_is_in_the_matrix(services: Services) -> None:
         assert ("401" in operation["responses"]) == (ROUTES[key].scope is not None), key
         assert ("404" in operation["responses"]) >= (key in OF_SOMEBODY), key
     routed = {(method, route.path_format) for route in services.api.app.routes for method in route.methods if method != "OPTIONS"}
-    assert routed == set(ROUTES)
+    assert routed == set(ROUTES) | PAGES
 
 
 @pytest.mark.parametrize("key", ROUTES, ids=" ".join)
@@ -128,8 +146,8 @@ async def test_somebody_elses_task_is_the_same_as_none(services: Services, peopl
     for header in ({"If-Match": '"1"'}, {"If-None-Match": '"1"', "Prefer": "wait=30"}, {"Accept": "text/event-stream"}):
         assert (await _ask(services, token, key, task, **header)).status_code == 404
     async with services.client(people.ann) as ann:
-        noun = "schedules" if ROUTES[key].of_schedule else "tasks"
-        assert (await ann.get(f"/v1/{noun}/{task}")).json()["version"] == 1
+        is_there = await ann.get(f"/v1/{ROUTES[key].of}s/{task}")
+    assert (is_there.status_code, is_there.json().get("version", 1)) == (200, 1)
 
 
 @pytest.mark.parametrize("key", WITH_TOKEN, ids=" ".join)
@@ -301,26 +319,26 @@ async def test_where_no_token_is_asked_for_only_this_machine_may_ask(services: S
 
 
 async def _task_of(services: Services, token: str) -> str:
-    async with services.client(token) as client:
-        answer = await client.post("/v1/tasks", json=SCHEDULED)
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["id"])
+    return await _made(services, token, "task")
 
 
 async def _thing_of(services: Services, token: str, key: tuple[str, str]) -> str:
-    """What the route is about: a task, or a schedule."""
-    if not ROUTES[key].of_schedule:
-        return await _task_of(services, token)
+    """What the route is about: a task, unless it says so."""
+    return await _made(services, token, ROUTES[key].of or "task")
+
+
+async def _made(services: Services, token: str, what: str) -> str:
+    path, body, status = MADE[what]
     async with services.client(token) as client:
-        answer = await client.post("/v1/schedules", json=YEARLY)
-        assert answer.status_code == 201, answer.text
+        answer = await client.post(path, json=body)
+        assert answer.status_code == status, answer.text
         return str(answer.json()["id"])
 
 
 async def _ask(services: Services, token: str | None, key: tuple[str, str], task: str, **headers: str) -> httpx2.Response:
     method, path = key
     async with services.client(token, **headers) as client:
-        return await client.request(method, path.format(task_id=task, schedule_id=task, app="t.echo"), json=ROUTES[key].body)
+        return await client.request(method, path.format(task_id=task, schedule_id=task, webhook_id=task, app="t.echo"), json=ROUTES[key].body)
 
 
 async def _listed(services: Services, token: str) -> set[str]:

@@ -14,7 +14,8 @@ from tests.api.apps import Gate
 from tests.services import Services
 
 from daybook.domain.events import AppPublished
-from daybook_api import endpoints
+from daybook.log.envelope import START
+from daybook_api import endpoints, feed_cursor
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
@@ -66,8 +67,9 @@ async def test_schemathesis_finds_nothing(services: Services, owner: str, gate: 
         tasks = await _tasks_of_all_kinds(client, gate)
         position = (await client.post(f"/v1/tasks/{tasks[-1]}/cancel")).headers["Daybook-Position"]
         schedules = await _schedules_of_all_kinds(client)
+        webhooks = await _webhooks_of_all_kinds(client)
     configuration = tmp_path / "schemathesis.toml"
-    configuration.write_text(CONFIGURATION.read_text() + _dictionaries(tasks, schedules, position, owner))
+    configuration.write_text(CONFIGURATION.read_text() + _dictionaries(tasks, schedules, webhooks, position, owner))
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration), "--no-color", "run", f"{services.url}/openapi.json"]
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -111,7 +113,15 @@ async def _schedules_of_all_kinds(client: httpx2.AsyncClient) -> list[str]:
     return [path.rpartition("/")[2] for path in paths]
 
 
-def _dictionaries(tasks: list[str], schedules: list[str], position: str, owner: str) -> str:
+async def _webhooks_of_all_kinds(client: httpx2.AsyncClient) -> list[str]:
+    """The same of webhooks; nobody listens where they lead."""
+    bodies: list[dict[str, object]] = [{"app": "t.order", "events": ["task.cancelled"]}, {"app": "nobodys", "note": "n"}, {"app": "nobodys"}]
+    paths = [(await client.post("/v1/webhooks", json={"url": "http://127.0.0.1:1/", **body})).headers["Location"] for body in bodies]
+    await client.delete(paths[-1])
+    return [path.rpartition("/")[2] for path in paths]
+
+
+def _dictionaries(tasks: list[str], schedules: list[str], webhooks: list[str], position: str, owner: str) -> str:
     # One app takes anything; it is submitted to more often than those that do not.
     inputs = ["any"] * 6 + ["t.echo", "t.order", "t.fails", "t.raw"]
     return f"""
@@ -123,11 +133,18 @@ values = ["{position}"]
 [dictionaries.owners]
 values = ["{owner}"]
 
+# Whether a text is a place of the feed is beyond a schema, too.
+[dictionaries.places]
+values = ["{feed_cursor.spell(START, "default")}"]
+
 [dictionaries.tasks]
 values = {msgspec.json.encode(tasks).decode()}
 
 [dictionaries.schedules]
 values = {msgspec.json.encode(schedules).decode()}
+
+[dictionaries.webhooks]
+values = {msgspec.json.encode(webhooks).decode()}
 
 # Whether a text is an expression is beyond a schema; and what came due would disturb the other tests.
 [dictionaries.expressions]
@@ -141,9 +158,11 @@ values = {msgspec.json.encode(inputs).decode()}
 
 [parameters]
 "header.Daybook-Position" = {{ dictionary = "positions", probability = 1.0 }}
+"header.Last-Event-ID" = {{ dictionary = "places", probability = 0.8 }}
 "header.Daybook-Owner" = {{ dictionary = "owners", probability = 1.0 }}
 "query.owner" = {{ dictionary = "owners", probability = 0.9 }}
 "path.task_id" = {{ dictionary = "tasks", probability = 0.8 }}
+"path.webhook_id" = {{ dictionary = "webhooks", probability = 0.8 }}
 "path.schedule_id" = {{ dictionary = "schedules", probability = 0.8 }}
 "query.schedule" = {{ dictionary = "schedules", probability = 0.8 }}
 "body.cron" = {{ dictionary = "expressions", probability = 1.0 }}

@@ -14,7 +14,7 @@ from daybook.testing import eventually
 
 YEARLY = {"app": "t.echo", "cron": "0 0 1 1 *"}
 SHAPE = {
-    *("id", "app", "app_version", "input", "cron", "timezone", "seconds", "overlap", "catch_up", "catch_up_window_seconds", "jitter_seconds"),
+    *("id", "app", "app_version", "input", "cron", "timezone", "seconds", "overlap", "catch_up", "catch_up_window_seconds", "jitter_seconds", "on_finish"),
     *("dst_gap", "dst_fold", "start_at", "end_at", "max_runs", "pause_after_errors", "queue", "priority", "labels", "policy", "paused"),
     *("paused_until", "paused_by", "note", "owner", "version", "created_at", "words", "next", "last", "runs", "counts"),
 }

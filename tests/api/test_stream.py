@@ -14,6 +14,7 @@ from daybook.bus import subjects
 from daybook.bus.topology import LIVE
 from daybook.settings import Settings
 from daybook.testing import eventually
+from daybook_api.words import Words
 from daybook_local.nats import EmbeddedNats
 
 WORDS = {"progress", "log", "chunk"}
@@ -25,7 +26,7 @@ async def _submit(client: httpx2.AsyncClient, app_id: str, prefer: str = "wait=0
 
 
 def _places(frames: list[Frame]) -> list[tuple[int, ...]]:
-    return [tuple(map(int, frame.id.split("."))) for frame in frames if frame.id]
+    return [tuple(map(int, frame.id.removesuffix(".end").split("."))) for frame in frames if frame.id]
 
 
 async def test_a_watcher_sees_everything_in_the_order_in_which_it_happens(client: httpx2.AsyncClient, gate: Gate) -> None:
@@ -52,7 +53,7 @@ async def test_a_watcher_sees_everything_in_the_order_in_which_it_happens(client
     assert (last.data["n"], last.data["message"]) == (4, "last")
     assert (success.data["kind"], success.data["version"]) == ("task.succeeded.v1", 4)
     assert end.data == {"status": "success", "result": f"/v1/tasks/{task_id}/result"}
-    assert [frame.id for frame in frames] == ["1.0.0", "2.0.0", "3.0.0", "3.1.1", "3.1.2", "3.1.3", "3.1.4", "4.1.4", "4.1.4"]
+    assert [frame.id for frame in frames] == ["1.0.0", "2.0.0", "3.0.0", "3.1.1", "3.1.2", "3.1.3", "3.1.4", "4.2.0", "4.2.0.end"]
 
 
 async def test_who_comes_late_is_told_what_was_said(client: httpx2.AsyncClient, gate: Gate) -> None:
@@ -103,9 +104,7 @@ async def test_who_comes_back_misses_nothing_and_sees_nothing_twice(client: http
         last = frame.id
         if frame.event == "chunk":
             gate.opened.set()
-        if frame.event == "task.success":
-            break
-    assert [frame.event for frame in seen] == ["task.queued", "task.running", "progress", "log", "chunk", "progress", "task.success"]
+    assert [frame.event for frame in seen] == ["task.queued", "task.running", "progress", "log", "chunk", "progress", "task.success", "end"]
     async with watching(client, task_id, last) as stream:
         assert stream.response.status_code == 204
         assert await stream.next() is None
@@ -119,14 +118,20 @@ async def test_who_comes_back_after_the_end_is_told_what_is_missing_and_no_more(
         "2.0.0": ["progress", "log", "chunk", "progress", "task.success", "end"],
         "2.1.3": ["progress", "task.success", "end"],
         "2.1.4": ["task.success", "end"],
+        # Cut off in what was said before it came, at the very beginning or at the very end.
+        "3.0.0": ["progress", "log", "chunk", "progress", "end"],
+        "3.1.3": ["progress", "end"],
+        "3.1.4": ["end"],
+        "3.2.0": ["end"],
+        "2.1.4.end": ["task.success", "end"],
     }
     for last, events in expected.items():
         async with watching(client, task_id, last) as stream:
             assert [frame.event for frame in await stream.until("end")] == ["snapshot", *events], last
-    for last in ("3.1.4", "3.0.0"):
+    for last in ("3.1.4.end", "3.2.0.end"):
         async with watching(client, task_id, last) as stream:
             assert stream.response.status_code == 204
-    for nonsense in ("", "x", "1", "1.2", "1.2.x", "-1.0.0", "99.0.0", "1.1.1.1", "9" * 30 + ".0.0", "0.0.0"):
+    for nonsense in ("", "x", "1", "1.2", "1.2.x", "-1.0.0", "99.0.0", "1.1.1.1", "3.1.4.end.", "99.0.0.end", ".end", "9" * 30 + ".0.0", "0.0.0"):
         async with watching(client, task_id, nonsense) as stream:
             assert [frame.event for frame in await stream.until("end")][:2] == ["snapshot", "progress"], nonsense
 
@@ -196,7 +201,10 @@ async def test_a_thousand_words_wait_for_a_slow_reader_in_the_store_and_not_in_m
     assert "gap" not in {frame.event for frame in frames}
 
 
-async def test_words_that_are_lost_are_told_as_a_gap(client: httpx2.AsyncClient, services: Services, owner: str, gate: Gate) -> None:
+async def test_words_that_are_lost_are_told_as_a_gap(
+    client: httpx2.AsyncClient, services: Services, owner: str, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Words, "patience_seconds", 0.1)
     task_id = await _submit(client, "t.speaks", gate=gate.name)
     await gate.reached()
     async with watching(client, task_id) as stream:
@@ -286,7 +294,8 @@ async def test_facts_are_told_without_nats_and_words_once_it_is_back(database_ur
                 assert [frame.event for frame in frames if frame.event not in WORDS | {"gap"}] == ["task.success", "end"]
 
 
-async def test_words_are_told_though_the_store_was_lost(database_url: str, nats_server: EmbeddedNats, gate: Gate) -> None:
+async def test_words_are_told_though_the_store_was_lost(database_url: str, nats_server: EmbeddedNats, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Words, "patience_seconds", 0.1)
     settings = Settings(database_url=database_url, nats_url=nats_server.url)
     async with serving_api(settings) as served, running_scheduler(settings) as scheduler, running_runner(settings, app) as runner:
         services = Services(settings, served, scheduler, runner)

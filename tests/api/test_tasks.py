@@ -25,7 +25,7 @@ async def test_a_task_tells_all_about_itself(client: httpx2.AsyncClient, owner: 
     assert set(task) == {
         *("id", "app", "app_version", "status", "reason", "owner", "queue", "priority", "labels", "attempt", "run_at", "submitted_at", "started_at"),
         *("finished_at", "error_type", "version", "input", "attempts", "result", "error", "progress", "links"),
-        *("schedule", "slot", "rerun_of", "failures", "losses", "retry_at", "expires_at", "deadline_at", "cancellation"),
+        *("schedule", "slot", "rerun_of", "failures", "losses", "retry_at", "expires_at", "deadline_at", "on_finish", "cancellation"),
     }
     (attempt,) = task["attempts"]
     assert attempt["runner"].startswith("run_")

@@ -44,6 +44,8 @@ def test_what_is_no_name_makes_no_subject(name: str) -> None:
     with pytest.raises(ValueError, match="cannot be part of a subject"):
         subjects.live(name, "ann", "hello", "tsk_1")
     with pytest.raises(ValueError, match="cannot be part of a subject"):
+        subjects.api(name, "ann", "tasks.get")
+    with pytest.raises(ValueError, match="cannot be part of a subject"):
         subjects.fact_prefix(name, "ann", "hello", "tsk_1")
 
 
@@ -51,6 +53,14 @@ def test_harmless_names_stay_readable() -> None:
     assert subjects.fact_prefix("default", "ann", "images.resize", "tsk_1") == "daybook.default.ann.fact.images-resize.tsk_1"
     assert subjects.live("default", "ann", "images.resize", "tsk_1") == "daybook.default.ann.live.images-resize.tsk_1"
     assert (subjects.work("slow"), subjects.control("run_1")) == ("daybook.work.slow", "daybook.control.run_1")
+    assert subjects.api("default", "ann", "tasks.run_now") == "daybook.default.ann.api.tasks.run_now"
+    assert subjects.asker("daybook.default.ann.api.tasks.run_now") == ("default", "ann")
+    assert subjects.api_of_all("tasks.get") == "daybook.*.*.api.tasks.get"
+
+
+def test_replies_are_for_inboxes() -> None:
+    assert all(map(subjects.is_inbox, ("_INBOX.x.1", "_INBOX_ann.x", "_R_.x")))
+    assert not any(map(subjects.is_inbox, ("daybook.default.ann.fact.t.tsk_1.success", "$JS.API.STREAM.PURGE.X", "orders", "")))
 
 
 @given(st.lists(st.uuids(), max_size=40))

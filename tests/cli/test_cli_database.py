@@ -1,5 +1,6 @@
-"""`db migrate` and `token create`, on a real database."""
+"""`db migrate`, `token create` and `login`, on a real database."""
 
+import re
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -32,3 +33,14 @@ def test_a_database_that_is_not_there_is_unreachable(daybook: Daybook, database_
     assert (ran.code, ran.out) == (7, "")
     assert "no_such_database" in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_a_login_link_is_printed_alone(daybook: Daybook, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAYBOOK_MIGRATE_URL", database_url)
+    ran = daybook("login", "--owner", "ana", "--api-url", "https://daybook.example/")
+    assert (ran.code, ran.err) == (0, "")
+    assert re.fullmatch(r"https://daybook\.example/ui/login#dbk_[0-9a-z]{58}\n", ran.out)
+    again = daybook("login", "--owner", "ana", "--api-url", "https://daybook.example/")
+    assert again.out != ran.out
+    nowhere = daybook("login")
+    assert (nowhere.code, nowhere.out) == (7, "")

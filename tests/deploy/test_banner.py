@@ -11,12 +11,17 @@ from daybook_local.probe import Served
 
 
 def text(served: Served | None) -> str:
-    return banner(url="http://127.0.0.1:8420", token="dbk_x", served=served, places={"data": "/here"})
+    return banner(url="http://127.0.0.1:8420", token="dbk_x", link="http://127.0.0.1:8420/ui/login#dbk_y", served=served, places={"data": "/here"})
 
 
 def test_without_an_app_it_says_how_to_get_one() -> None:
     assert "No app is served" in text(None)
     assert "curl" not in text(None)
+
+
+def test_the_page_comes_first_and_is_found_by_its_link() -> None:
+    assert text(None).splitlines()[3] == "  page        http://127.0.0.1:8420/ui/login#dbk_y"
+    assert "daybook login" in text(None)
 
 
 def test_with_an_app_the_commands_carry_what_it_requires() -> None:

@@ -24,7 +24,7 @@ def test_a_stale_page_is_named_and_writing_mends_it(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
     shutil.copy(DOCS / "generate.py", docs)
-    pages = ("explanation/state_machine.md", "reference/cli.md", "reference/http.md", "reference/settings.md")
+    pages = ("explanation/state_machine.md", "reference/cli.md", "reference/http.md", "reference/nats.md", "reference/settings.md")
 
     assert generate(docs, "--check") == (1, "".join(f"stale: docs/{page}\n" for page in pages))
     assert not (docs / pages[0]).exists()

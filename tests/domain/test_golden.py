@@ -34,6 +34,8 @@ from daybook.domain.events import (
     TaskSucceeded,
     TokenIssued,
     TokenRevoked,
+    WebhookCreated,
+    WebhookDeleted,
     kind_of,
 )
 from daybook.domain.schedule_events import (
@@ -98,6 +100,7 @@ BARE_SUBMISSION: Final[dict[str, Any]] = SILENT | {
     "expires_at": None,
     "schedule": "",
     "slot": None,
+    "on_finish": "",
 }
 SLOT: Final = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 RULE: Final = Rule(
@@ -122,8 +125,9 @@ PECULIAR: Final = Rule(
     max_runs=7,
     pause_after_errors=3,
 )
-WORK: Final = Work(app="texts.count", app_version="9f86d081884c", input=CONTENT, queue="default", priority=3, policy=ONCE, labels={})
+WORK: Final = Work(app="texts.count", app_version="9f86d081884c", input=CONTENT, queue="default", priority=3, policy=ONCE, labels={}, on_finish="")
 ODD_WORK: Final = Work(app="texts.count", app_version="9f86d081884c", input=LARGE, queue="slow", priority=1, policy=PATIENT, labels={"team": "blau & grün"})
+TOLD: Final = "https://example.net/ended?a=1&b=2"
 
 EVENTS: Final[dict[str, Event]] = {
     "task.submitted.v1": TaskSubmitted(
@@ -142,12 +146,14 @@ EVENTS: Final[dict[str, Event]] = {
         expires_at=None,
         schedule="",
         slot=None,
+        on_finish="",
     ),
     "task.submitted.v1.bare": TaskSubmitted(**BARE_SUBMISSION),
     "task.submitted.v1.policy": TaskSubmitted(**BARE_SUBMISSION | {"policy": PATIENT}),
     "task.submitted.v1.rerun_of": TaskSubmitted(**BARE_SUBMISSION | {"rerun_of": "tsk_01h2xcejqtf2nbrexx3vqjhp41"}),
     "task.submitted.v1.expires_at": TaskSubmitted(**BARE_SUBMISSION | {"expires_at": INSTANT}),
     "task.submitted.v1.schedule": TaskSubmitted(**BARE_SUBMISSION | {"schedule": "sch_01h2xcejqtf2nbrexx3vqjhp41", "slot": SLOT}),
+    "task.submitted.v1.on_finish": TaskSubmitted(**BARE_SUBMISSION | {"on_finish": TOLD}),
     "task.rescheduled.v1": TaskRescheduled(**SAID, run_at=ELSEWHERE),
     "task.rescheduled.v1.bare": TaskRescheduled(**SILENT, run_at=INSTANT),
     "task.due.v1": TaskDue(**SAID, expires_at=None),
@@ -178,6 +184,10 @@ EVENTS: Final[dict[str, Event]] = {
     "schedule.created.v1.bare": ScheduleCreated(**SILENT, owner="ann", rule=RULE, work=WORK, paused=False, fingerprint=""),
     "schedule.changed.v1": ScheduleChanged(**SAID, rule=PECULIAR, work=ODD_WORK),
     "schedule.changed.v1.bare": ScheduleChanged(**SILENT, rule=RULE, work=WORK),
+    "schedule.created.v1.on_finish": ScheduleCreated(
+        **SILENT, owner="ann", rule=RULE, work=msgspec.structs.replace(WORK, on_finish=TOLD), paused=False, fingerprint=""
+    ),
+    "schedule.changed.v1.on_finish": ScheduleChanged(**SILENT, rule=RULE, work=msgspec.structs.replace(WORK, on_finish=TOLD)),
     "schedule.paused.v1": SchedulePaused(**SAID, until=INSTANT, live=(SLOT, ELSEWHERE)),
     "schedule.paused.v1.bare": SchedulePaused(**SILENT, until=None, live=None),
     "schedule.resumed.v1": ScheduleResumed(**SAID, since=INSTANT),
@@ -215,10 +225,15 @@ EVENTS: Final[dict[str, Event]] = {
     "app.published.v1.policy": AppPublished(
         **SILENT, app="texts.count", app_kind="chat", version="9f86d081884c", doc="", input_schema={}, queue="default", priority=3, policy=PATIENT
     ),
-    "token.issued.v1": TokenIssued(**SAID, owner="ann", scopes=("submit", "act_as"), label="laptop", expires_at=INSTANT),
-    "token.issued.v1.bare": TokenIssued(**SILENT, owner="ann", scopes=(), label="", expires_at=None),
+    "token.issued.v1": TokenIssued(**SAID, owner="ann", scopes=("submit", "act_as"), label="laptop", expires_at=INSTANT, use=""),
+    "token.issued.v1.bare": TokenIssued(**SILENT, owner="ann", scopes=(), label="", expires_at=None, use=""),
+    "token.issued.v1.use": TokenIssued(**SILENT, owner="ann", scopes=("read",), label="", expires_at=INSTANT, use="session"),
     "token.revoked.v1": TokenRevoked(**SAID),
     "token.revoked.v1.bare": TokenRevoked(**SILENT),
+    "webhook.created.v1": WebhookCreated(**SAID, owner="ann", url=TOLD, events=("task.error", "task.cancelled"), app="texts.count", all_owners=True),
+    "webhook.created.v1.bare": WebhookCreated(**SILENT, owner="ann", url=TOLD, events=(), app="", all_owners=False),
+    "webhook.deleted.v1": WebhookDeleted(**SAID),
+    "webhook.deleted.v1.bare": WebhookDeleted(**SILENT),
 }
 
 
@@ -265,11 +280,11 @@ def test_every_field_of_a_policy_has_its_file(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["schedule.created.v1", "schedule.changed.v1"])
 def test_every_field_of_a_rule_and_its_work_has_its_file(kind: str) -> None:
-    written, bare = (msgspec.json.decode(fact(name), type=dict[str, Any]) for name in (kind, f"{kind}.bare"))
+    written, bare, told = (msgspec.json.decode(fact(name), type=dict[str, Any]) for name in (kind, f"{kind}.bare", f"{kind}.on_finish"))
     for struct, all_of_it, least in (
         (Rule, written["rule"], bare["rule"]),
         (Cadence, written["rule"]["cadence"], bare["rule"]["cadence"]),
-        (Work, written["work"], bare["work"]),
+        (Work, written["work"] | told["work"], bare["work"]),
     ):
         fields = msgspec.structs.fields(struct)
         assert set(all_of_it) == {field.encode_name for field in fields}

@@ -25,6 +25,8 @@ from daybook.domain.events import (
     TaskSucceeded,
     TokenIssued,
     TokenRevoked,
+    WebhookCreated,
+    WebhookDeleted,
     kind_of,
 )
 from daybook.domain.schedule_events import (
@@ -111,6 +113,8 @@ EVENTS: Final[tuple[Event, ...]] = (
     PUBLISHED,
     TokenIssued(owner="ann", scopes=("admin",)),
     TokenRevoked(),
+    WebhookCreated(owner="ann", url="https://example.net/"),
+    WebhookDeleted(),
     ScheduleCreated(owner="ann", rule=RULE, work=WORK),
     ScheduleChanged(rule=RULE, work=WORK),
     SchedulePaused(),

@@ -52,6 +52,7 @@ APPENDS: dict[str, set[str]] = {
         *("task.submitted.v1", "task.rescheduled.v1", "task.cancel_requested.v1", "task.cancelled.v1", "task.retried.v1"),
         *("schedule.created.v1", "schedule.changed.v1", "schedule.paused.v1", "schedule.resumed.v1", "schedule.deleted.v1", "schedule.backfilled.v1"),
         "slot.fired.v1",
+        *("webhook.created.v1", "webhook.deleted.v1"),
     },
     "scheduler": {
         *("task.due.v1", "task.lost.v1", "task.expired.v1", "task.cancelled.v1", "task.cancel_requested.v1"),
@@ -93,7 +94,7 @@ async def test_each_role_has_its_own_function_and_no_other(role: str, url_as: Ca
 async def test_each_role_appends_its_own_kinds_and_no_others(role: str, url_as: Callable[[str], str], owner: Connection) -> None:
     connection = owner if role == "owner" else await connect(url_as(f"daybook_{role}"), f"daybook_{role}")
     for event in EVENTS:
-        fresh = kind_of(event) in {"task.submitted.v1", "token.issued.v1", "app.published.v1", "schedule.created.v1"}
+        fresh = kind_of(event) in {"task.submitted.v1", "token.issued.v1", "app.published.v1", "schedule.created.v1", "webhook.created.v1"}
         row = append_of(ids.new_id(), 1, event) if fresh else append_of(await submit_one(owner), 2, event)
         if kind_of(event) in APPENDS[role]:
             assert len(await send(connection, role, [row])) == 1
