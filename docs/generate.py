@@ -79,6 +79,8 @@ _MEANINGS: Final = {
     "queues": "The queues that a runner serves, joined by commas; the other services make the doorbells of these",
     "http_allow": "Networks that apps may call although they are not public, joined by commas: `10.1.0.0/16,192.168.7.4`",
     "nats_allow": "Subjects that apps may send requests to, joined by commas: `greet.*,orders.>`; never Daybook's own, nor NATS's",
+    "webhooks": "Whether a runner sends webhooks' messages",
+    "webhook_queue": "The queue in which webhooks' messages wait; runners of that queue send them",
     "blobs": "Where inputs and results above 8 KiB lie: empty for Postgres, or `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`; more of \
 them, joined by commas, are only read",
     "result_limit_bytes": "How large a result may be; an attempt that returns more fails with `ResultTooLarge`",
@@ -249,10 +251,66 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+_NATS: Final = """\
+# Requests over NATS
+
+`daybook.<namespace>.<owner>.api.<verb>`, by request and reply, as the micro-service `daybook`: `nats micro info daybook` lists it, \
+`nats micro stats daybook` counts. Each verb is an operation of the [HTTP API](http.md), with the same checks, the same JSON and the same \
+problems. [How to ask](../how-to/ask-over-nats.md).
+
+A request is a JSON object; nothing at all counts as `{{}}`. What is a part of the path or a parameter over HTTP is a field here. A parameter \
+that takes several values takes an array: `"status": ["error", "running"]`. Server-sent events are for HTTP; over NATS one subscribes to [facts](messages.md).
+
+| verb | what it does | fields | over HTTP |
+|---|---|---|---|
+{verbs}
+
+Of a request's headers {asked} mean what they mean over HTTP. `Daybook-Owner` says the owner's name where the subject has a digest of \
+it. No other header means anything.
+
+| header of a reply | meaning |
+|---|---|
+| `Daybook-Status` | The status that HTTP would have answered, `202` for instance; always there. |
+| `Nats-Service-Error-Code` | The same, with problems only. |
+| `Nats-Service-Error` | The problem's `detail` on one line; the problem itself is the body. |
+| `Content-Type` | The body's media type. |
+{answered}
+
+*Made from `daybook_api.nats_verbs` and the API's own OpenAPI document by `docs/generate.py`.*
+"""
+
+
+def nats() -> str:
+    """The page about requests over NATS."""
+    from daybook_api.documents import describe
+    from daybook_api.endpoints import RESPONSE_HEADERS
+    from daybook_api.nats_gateway import ANSWER_HEADERS
+    from daybook_api.nats_verbs import HEADERS, VERBS, field_of
+    from daybook_api.wiring import make_app
+
+    paths = json.loads(describe(make_app(cast(Any, None))))["paths"]
+    found = {each["operationId"]: (f"{method.upper()} {path}", each) for path, methods in paths.items() for method, each in methods.items()}
+
+    def row(verb: str, operation_id: str) -> str:
+        place, operation = found[operation_id]
+        fields = [", ".join(f"`{field_of(each['name'])}`" for each in operation.get("parameters", ()) if each["in"] != "header")]
+        if body := operation.get("requestBody"):
+            fields.append(_type(body["content"]["application/json"]["schema"]).replace("](", "](http.md"))
+        words = " and those of ".join(filter(None, fields))
+        return f"| `{verb}` | {_cell(operation['summary'])} | {words} | [`{place}`](http.md#{_anchor(place)}) |"
+
+    return _NATS.format(
+        verbs="\n".join(row(*each) for each in VERBS.items()),
+        asked=", ".join(f"`{name}`" for name in HEADERS),
+        answered="\n".join(f"| `{name}` | {RESPONSE_HEADERS[name][0]} |" for name in sorted(ANSWER_HEADERS.values()) if name in RESPONSE_HEADERS),
+    )
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "explanation/state_machine.md": state_machine,
     "reference/cli.md": command_line,
     "reference/http.md": http,
+    "reference/nats.md": nats,
     "reference/settings.md": settings,
 }
 
