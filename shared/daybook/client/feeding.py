@@ -15,9 +15,7 @@ from daybook.domain.status import Status
 
 from .flows import read
 from .requests import Reply, Request
-from .watching import PATIENCE_SECONDS, Frame
-
-_PAUSE_SECONDS = 1.0
+from .watching import Frame, Resumption
 
 
 class FeedEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,38 +80,25 @@ class FeedWatch:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._last_event_id: str | None = None
-        self._connected = False
-        self._got_on = True
-        self._pause_seconds = _PAUSE_SECONDS
+        self._place = Resumption()
 
     def request(self) -> Request:
         """What to ask for now."""
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-        if self._last_event_id is not None:
-            headers["Last-Event-ID"] = self._last_event_id
-        wanted = msgspec.structs.replace(self._request, headers=headers)
-        if not self._connected:
-            return wanted
-        pause = 0.0 if self._got_on else self._pause_seconds
-        return msgspec.structs.replace(wanted, after_seconds=pause, patience_seconds=PATIENCE_SECONDS)
+        if self._place.last_event_id is not None:
+            headers["Last-Event-ID"] = self._place.last_event_id
+        return self._place.paced(msgspec.structs.replace(self._request, headers=headers))
 
     def opened(self, status: int) -> None:
         """A connection stands."""
-        self._connected = True
-        self._got_on = False
+        self._place.opened()
 
     def take(self, frame: Frame) -> FeedEvent | None:
         """The event in this frame, or None when it carries nothing to see."""
-        if frame.retry is not None:
-            self._pause_seconds = frame.retry / 1000
-        if not frame.data or frame.event == "message":
+        if not self._place.carries(frame):
             return None
-        self._last_event_id = frame.id or self._last_event_id
-        if frame.event == "begin":
-            return None
-        self._got_on = True
-        if frame.event == "heartbeat":
+        self._place.took(frame, is_news=frame.event != "begin")
+        if frame.event in {"begin", "heartbeat"}:
             return None
         return msgspec.structs.replace(msgspec.json.decode(frame.data, type=FeedEvent), cursor=frame.id)
 
