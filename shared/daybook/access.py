@@ -85,11 +85,10 @@ async def begin_session(log: Log, code: str) -> tuple[str, Principal] | None:
     return None if principal is None else (_spelled(row["stream"], secret), principal)
 
 
-async def end_session(log: Log, token: str) -> None:
-    """Let a session be over. One that is over already, or is none, stays what it is."""
+async def end_session(log: Log, token: str) -> bool:
+    """Let a session be over; whether it was one until now. One that is over already, or is none, stays what it is."""
     parts = split(token)
-    if parts is not None:
-        await log.pool.fetchval(_SQL["end_session"], *parts, ids.new_id())
+    return parts is not None and bool(await log.pool.fetchval(_SQL["end_session"], *parts, ids.new_id()))
 
 
 def split(token: str) -> tuple[UUID, str] | None:

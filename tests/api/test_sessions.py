@@ -3,6 +3,7 @@ And how the pages themselves are served.
 """
 
 import asyncio
+import hmac
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from msgspec.structs import replace
-from tests.services import Services, serving_api
+from tests.services import Services, Watching, serving_api
 
 from daybook import clock
 from daybook.access import issue_link, issue_token
@@ -181,6 +182,20 @@ async def test_a_session_that_was_logged_out_is_over(services: Services, owner: 
         assert (await client.delete("/v1/session")).status_code == 204
 
 
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/tasks/{}/events"])
+async def test_what_a_session_reads_ends_with_it(services: Services, owner: str, path: str) -> None:
+    async with browser(services) as client:
+        meant = {"Daybook-CSRF": await log_in(services, client, owner)}
+        task = (await client.post("/v1/tasks", json=SCHEDULED, headers=meant)).json()["id"]
+        async with client.stream("GET", path.format(task), headers={"Accept": "text/event-stream"}) as response:
+            watching = Watching(response)
+            assert await watching.next() is not None
+            assert (await client.delete("/v1/session", headers=meant)).status_code == 204
+            async with asyncio.timeout(5):  # without any word or heartbeat before it
+                while await watching.next() is not None:
+                    pass
+
+
 async def test_nothing_but_a_session_can_be_logged_out(services: Services, owner: str) -> None:
     bearer, code = await services.token(owner), await link(services, owner)
     name = f"daybook_session_{services.url.rpartition(':')[2]}"
@@ -190,6 +205,21 @@ async def test_nothing_but_a_session_can_be_logged_out(services: Services, owner
     async with services.client(bearer) as client:
         assert (await client.delete("/v1/session")).status_code == 204
         assert (await client.get("/v1/session")).status_code == 200
+
+
+async def test_who_does_not_know_a_token_s_secret_cannot_have_it_forgotten(services: Services, owner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[object] = []
+    async with browser(services) as client:
+        await log_in(services, client, owner)
+        session = cookie_of(services, client)
+    forged = f"{session[:-8]}{'0' * 8}"
+    # What proves intent follows from the cookie, so whoever makes up the one can make up the other.
+    proof = hmac.digest(forged.encode(), b"daybook csrf", "sha256").hex()[:32]
+    monkeypatch.setattr(services.api.gateway.access, "forget", forgotten.append)
+    async with browser(services) as client:
+        cookie = f"daybook_session_{services.url.rpartition(':')[2]}={forged}"
+        answer = await client.delete("/v1/session", headers={"Cookie": cookie, "Daybook-CSRF": proof})
+    assert (answer.status_code, forgotten) == (204, [])
 
 
 async def test_a_session_ends_when_it_is_revoked_or_runs_out(services: Services, owner: str, monkeypatch: pytest.MonkeyPatch) -> None:

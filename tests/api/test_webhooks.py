@@ -381,6 +381,21 @@ async def test_an_owner_may_have_only_so_many(client: httpx2.AsyncClient, monkey
     assert (answer.status_code, answer.json()["code"]) == (422, "too-many-webhooks")
 
 
+async def test_many_at_once_are_no_more_than_one_may_have(client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daybook_api.webhooks.MOST", 3)
+    made = await asyncio.gather(*(client.post("/v1/webhooks", json={"url": f"https://example.net/{number}"}) for number in range(12)))
+    assert sorted(answer.status_code for answer in made) == [201] * 3 + [422] * 9
+
+
+async def test_a_webhook_that_was_made_is_found_again_by_its_key_when_there_is_no_room(client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daybook_api.webhooks.MOST", 1)
+    wish, key = {"url": "https://example.net/hook"}, {"Idempotency-Key": "once"}
+    first, again = [await client.post("/v1/webhooks", json=wish, headers=key) for _ in range(2)]
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert (await client.post("/v1/webhooks", json=wish)).status_code == 422
+
+
 async def test_lists_are_paged_and_bounded(client: httpx2.AsyncClient) -> None:
     written = [await client.post("/v1/webhooks", json={"url": f"https://example.net/{number}"}) for number in range(5)]
     pages, path = [], "/v1/webhooks?limit=2"

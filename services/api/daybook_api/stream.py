@@ -32,6 +32,7 @@ from .channel import Channel, Fact
 from .gateway import Found, Gateway
 from .problems import of_refusal
 from .requests import refused
+from .standing import standing
 from .told import FACT_NAMES, Seen, Telling, Wanted
 
 _ENCODE: Final = msgspec.json.Encoder().encode
@@ -88,13 +89,13 @@ class TaskStream:
         loop = asyncio.get_running_loop()
         # Those who were told of one event would otherwise all be silent until the same moment, and be told so in one burst.
         silence = self._gateway.heartbeat_seconds * (1 - ids.new_id().int % 256 / 1024)
-        async with self._gateway.channels.open(stream) as channel:
+        async with self._gateway.channels.open(stream) as channel, standing(self._gateway.hub, self._who, channel.stir) as reader:
             words = await channel.listen() if self._wanted.words else None
             snapshot = await channel.snapshot(self._draw)
             telling = Telling(channel, words, self._wanted, self._task_id, seen, snapshot.version)
             yield sse.retry() + telling.snapshot(snapshot.tail)
             silent_until = loop.time() + silence
-            while not channel.closing and not telling.is_over:
+            while not channel.closing and not telling.is_over and not reader.is_lost:
                 stirred = channel.stirred
                 if news := await telling.news():
                     yield news

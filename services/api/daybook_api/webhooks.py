@@ -4,6 +4,7 @@ A webhook is two events at most, so it is always read from the log. No secret is
 anew, from the one that nobody can read.
 """
 
+import asyncio
 from base64 import b64encode
 from datetime import datetime
 from typing import Final, NamedTuple, cast
@@ -13,9 +14,11 @@ from daybook import clock, ids
 from daybook.access import Principal
 from daybook.domain.events import Ending, WebhookCreated, WebhookDeleted
 from daybook.domain.refusals import AlreadyExists, NotFound
-from daybook.log.envelope import Conflict, Position
+from daybook.log.envelope import START, Conflict, Cursor, Position
 from daybook.log.postgres import Log
+from daybook.log.sql import statements
 from daybook.manifest import is_app_id
+from daybook.projections.projector import FOLLOWER, has_passed
 from daybook.projections.webhook import ListedWebhook, count_webhooks
 from daybook.webhook_deliveries import WebhookDeliveries
 from daybook.webhooks import ENDS, TEST, Delivery, Message, checked_url, labels_of
@@ -26,6 +29,7 @@ from .webhook_schemas import CreateWebhookRequest, WebhookView
 
 MOST: Final = 100
 """How many an owner may have: each of them multiplies what an end costs."""
+_SQL: Final = statements("daybook.log")
 
 
 class FoundWebhook(NamedTuple):
@@ -45,12 +49,22 @@ class FoundWebhook(NamedTuple):
         return ids.spell("whk", self.stream)
 
 
+class _Made(NamedTuple):
+    """A webhook that this process made, or is making, where the read model may not know it yet."""
+
+    namespace: str
+    owner: str
+    position: Position | None
+
+
 class Webhooks:
     """The API's webhooks."""
 
     def __init__(self, log: Log, deliveries: WebhookDeliveries) -> None:
         self._log = log
         self._deliveries = deliveries
+        self._made: dict[UUID, _Made] = {}
+        self._counting = asyncio.Lock()
 
     async def find(self, webhook_id: str, who: Principal, *, deleted: bool = False) -> FoundWebhook:
         """The webhook with this public id. Raises `not-found` for one that is not there, for somebody else's, and for one
@@ -81,16 +95,38 @@ class Webhooks:
             all_owners=wish.all_owners,
         )
         stream = ids.new_id() if key is None else ids.derive_id("http-webhook", who.namespace, who.owner, key)
-        if await count_webhooks(self._log.pool, who.namespace, who.owner) >= MOST:
-            raise Problem("too-many-webhooks", f"An owner may have {MOST} webhooks.", hint="Delete one that nobody needs any more.")
+        # What was made before takes no more room, though there may be none left.
+        if key is not None and await self._log.load(stream):
+            return await self._replayed(stream, event, who)
+        await self._take_room(stream, who)
         try:
             appended = await self._log.append(stream, 1, event, namespace=who.namespace)
         except Conflict:
-            earlier = await self.find(ids.spell("whk", stream), who, deleted=True)
-            if earlier.event != event:
-                raise of_refusal(AlreadyExists(fingerprint="")) from None
-            return earlier._replace(replayed=True)
+            self._made.pop(stream, None)
+            return await self._replayed(stream, event, who)
+        except BaseException:
+            self._made.pop(stream, None)
+            raise
+        self._made[stream] = _Made(who.namespace, who.owner, appended.position)
         return FoundWebhook(stream, who.namespace, event, appended.at, False, appended.position)
+
+    async def _replayed(self, stream: UUID, event: WebhookCreated, who: Principal) -> FoundWebhook:
+        earlier = await self.find(ids.spell("whk", stream), who, deleted=True)
+        if earlier.event != event:
+            raise of_refusal(AlreadyExists(fingerprint=""))
+        return earlier._replace(replayed=True)
+
+    async def _take_room(self, stream: UUID, who: Principal) -> None:
+        """Count a webhook that is about to be made. What the read model does not know yet is counted here: else many made at
+        once would find the same room. Raises `too-many-webhooks`."""
+        async with self._counting:
+            cursor = await self._log.pool.fetchval(_SQL["read_cursor"], FOLLOWER)
+            known: Cursor = START if cursor is None else tuple(cursor)
+            self._made = {each: made for each, made in self._made.items() if made.position is None or not has_passed(known, [made.position])}
+            unknown = sum((made.namespace, made.owner) == (who.namespace, who.owner) for made in self._made.values())
+            if await count_webhooks(self._log.pool, who.namespace, who.owner) + unknown >= MOST:
+                raise Problem("too-many-webhooks", f"An owner may have {MOST} webhooks.", hint="Delete one that nobody needs any more.")
+            self._made[stream] = _Made(who.namespace, who.owner, None)
 
     async def delete(self, found: FoundWebhook, who: Principal) -> Position:
         """Tell nobody there any more. Deliveries on their way are not held up."""

@@ -52,6 +52,7 @@ async def logout_route(request: HttpRequest, gateway: NamedDependency[Gateway]) 
     parts = None if token is None else split(token)
     if token is not None and parts is not None:
         sessions.require_intent(request, token)
-        await end_session(gateway.log, token)
-        gateway.access.forget(parts[0])
+        # Who has not proved to have it cannot have it forgotten.
+        if await end_session(gateway.log, token):
+            gateway.access.forget(parts[0])
     return Response(None, status_code=204, headers=sessions.forget(request))
