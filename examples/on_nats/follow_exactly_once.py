@@ -9,7 +9,7 @@ tells each fact and each word when its number comes up.
 
 The interface, for use in your own program:
 
-    follower = Follower(connection, http, task_id, BEGINNING)     # nats-py's Client; an httpx2.AsyncClient with base_url and token
+    follower = Follower(connection, http, task_id, BEGINNING)  # nats-py's Client; an httpx2.AsyncClient with base_url and token
     async for told in follower.follow():                       # a Fact, a Word, or a Gap that nothing can fill any more; ends with the task
         ...                                                    # follower.seen is the place after `told`: keep it, together with what you made of it
 
@@ -280,4 +280,6 @@ async def main(task_id: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} TASK   (daybook task ls shows them)")
     asyncio.run(main(sys.argv[1]))

@@ -19,7 +19,7 @@ from uuid import uuid4
 import nats
 
 
-async def main(app: str, given: str, owner: str = "local") -> None:
+async def main(app: str = "hello.greet", given: str = "{}", owner: str = "local") -> None:
     """Submit, wait, print."""
     url = os.environ.get("NATS_URL") or os.environ.get("DAYBOOK_NATS_URL")
     connection = await nats.connect(url or json.loads(Path(".daybook/env.json").read_text())["nats_url"])
