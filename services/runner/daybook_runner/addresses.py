@@ -10,11 +10,15 @@ where a connection is made.
 import asyncio
 import socket
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final, TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
+
+_RESOLVERS: Final = ThreadPoolExecutor(16, thread_name_prefix="daybook-resolve")  # starts no thread before one is needed
 
 # `is_global` alone calls these global, or did so in a Python we run on; each is a way to something that is not the
 # internet.
@@ -61,6 +65,11 @@ def is_permitted(address: Address, allowed: Iterable[Network] = ()) -> bool:
 
 
 async def resolve_host(host: str, port: int) -> list[str]:
-    """All addresses of a host, as the system resolves it. Raises OSError when it has none."""
-    answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """All addresses of a host, as the system resolves it. Raises OSError when it has none.
+
+    Looked up in threads of their own: a name server that does not answer holds each of them for a while, and must not hold
+    up what else a runner does in threads.
+    """
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    answers = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, look_up)
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
