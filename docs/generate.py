@@ -276,7 +276,7 @@ it. No other header means anything.
 | `Content-Type` | The body's media type. |
 {answered}
 
-*Made from `daybook_api.nats_verbs` and the API's own OpenAPI document by `docs/generate.py`.*
+*Made from `daybook_api.over_nats.verbs` and the API's own OpenAPI document by `docs/generate.py`.*
 """
 
 
@@ -284,8 +284,8 @@ def nats() -> str:
     """The page about requests over NATS."""
     from daybook_api.documents import describe
     from daybook_api.endpoints import RESPONSE_HEADERS
-    from daybook_api.nats_gateway import ANSWER_HEADERS
-    from daybook_api.nats_verbs import HEADERS, VERBS, field_of
+    from daybook_api.over_nats.gateway import ANSWER_HEADERS
+    from daybook_api.over_nats.verbs import HEADERS, VERBS, field_of
     from daybook_api.wiring import make_app
 
     paths = json.loads(describe(make_app(cast(Any, None))))["paths"]

@@ -22,11 +22,11 @@ from daybook.log.envelope import START, Cursor, covers
 from daybook.log.postgres import Log
 from daybook.log.reader import LogReader
 from daybook.testing import eventually
-from daybook_api import feed_cursor
-from daybook_api.feed import Feed
-from daybook_api.feed_filter import wanted_of
-from daybook_api.feed_stream import FeedStream
-from daybook_api.hub import Hub
+from daybook_api.feed import cursor as feed_cursor
+from daybook_api.feed.filter import wanted_of
+from daybook_api.feed.stream import FeedStream
+from daybook_api.feed.tail import Feed
+from daybook_api.watching.hub import Hub
 
 ANN = Principal(token=ids.new_id(), namespace="default", owner="ann", scopes=frozenset({"read"}))
 PAGES = 7

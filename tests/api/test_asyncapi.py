@@ -16,7 +16,7 @@ from tests.services import Services
 
 from daybook.domain.events import OTHER_EVENTS, TASK_EVENTS, kind_of
 from daybook.domain.schedule_events import SCHEDULE_EVENTS
-from daybook_api.nats_verbs import VERBS
+from daybook_api.over_nats.verbs import VERBS
 
 REFERENCE: Final = Path(__file__).parents[2] / "docs" / "reference" / "messages.md"
 

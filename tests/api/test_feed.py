@@ -13,8 +13,8 @@ from tests.services import Frame, Services, Watching, serving_api
 
 from daybook.domain.events import AppPublished
 from daybook.log.envelope import LANES, START, covers
-from daybook_api import feed_cursor
-from daybook_api.feed_facts import NAMES
+from daybook_api.feed import cursor as feed_cursor
+from daybook_api.feed.facts import NAMES
 
 ECHO = ["task.queued", "task.running", "task.success"]
 YEARLY = {"app": "t.echo", "cron": "0 0 1 1 *"}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daybook.log.envelope import LANES, START, Cursor
-from daybook_api import feed_cursor
+from daybook_api.feed import cursor as feed_cursor
 
 POSITIONS = st.one_of(st.just(0), st.integers(0, 2**20), st.integers(0, 2**63 - 1))
 CURSORS = st.lists(POSITIONS, max_size=LANES).map(lambda given: (*given, *(0,) * (LANES - len(given))))

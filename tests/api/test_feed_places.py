@@ -15,7 +15,7 @@ from daybook import ids
 from daybook.log.connections import connect
 from daybook.log.envelope import LANES, START, covers
 from daybook.testing import eventually
-from daybook_api import feed
+from daybook_api.feed import tail as feed
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -20,8 +20,8 @@ from tests.services import Services, serving_api
 from daybook.log.connections import LOST
 from daybook.testing import eventually
 from daybook.testing.proxy import Proxy
-from daybook_api import feed
-from daybook_api.sse import PIECE_BYTES
+from daybook_api.feed import tail as feed
+from daybook_api.watching.sse import PIECE_BYTES
 
 
 @pytest_asyncio.fixture(loop_scope="session")

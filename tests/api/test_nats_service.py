@@ -20,7 +20,7 @@ from daybook.access import issue_token
 from daybook.log.postgres import Log
 from daybook.settings import Settings
 from daybook.testing import eventually
-from daybook_api.nats_verbs import VERBS
+from daybook_api.over_nats.verbs import VERBS
 from daybook_local.nats import EmbeddedNats
 
 BODY = b'{"app":"t.echo","delay":"1h"}'

@@ -15,7 +15,8 @@ from tests.services import Services
 
 from daybook.domain.events import AppPublished
 from daybook.log.envelope import START
-from daybook_api import endpoints, feed_cursor
+from daybook_api import endpoints
+from daybook_api.feed import cursor as feed_cursor
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 

@@ -60,7 +60,7 @@ async def test_the_catalogue_lists_what_can_be_run(client: httpx2.AsyncClient) -
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/nothing", "/v2/tasks", "/v1/tasks/x/y/z", "/openapi.yaml", "/_openapi", "/docs/../etc/passwd", "/%00", "/%ff"]
+    "path", ["/nothing", "/v1", "/v1/nothing", "/v2/tasks", "/v1/tasks/x/y/z", "/openapi.yaml", "/_openapi", "/docs/../etc/passwd", "/%00", "/%ff"]
 )
 async def test_what_is_not_there_is_a_problem(services: Services, path: str) -> None:
     async with services.client(None) as anybody:

@@ -14,7 +14,7 @@ from daybook.bus import subjects
 from daybook.bus.topology import LIVE
 from daybook.settings import Settings
 from daybook.testing import eventually
-from daybook_api.words import Words
+from daybook_api.watching.words import Words
 from daybook_local.nats import EmbeddedNats
 
 WORDS = {"progress", "log", "chunk"}

@@ -17,9 +17,9 @@ from daybook import ids
 from daybook.access import Principal
 from daybook.log.envelope import Recorded
 from daybook.testing import eventually
-from daybook_api import sse
-from daybook_api.stream import TaskStream
-from daybook_api.told import Wanted
+from daybook_api.watching import sse
+from daybook_api.watching.stream import TaskStream
+from daybook_api.watching.told import Wanted
 
 MANY = 40
 

@@ -11,7 +11,7 @@ from tests.services import Services, Watching, watching
 from daybook.bus import subjects
 from daybook.bus.topology import LIVE
 from daybook.testing import eventually
-from daybook_api.words import Words
+from daybook_api.watching.words import Words
 
 
 async def _speaking(client: httpx2.AsyncClient, gate: Gate) -> str:

@@ -37,7 +37,7 @@ from daybook.relay import Relay
 from daybook.settings import Settings
 from daybook_api.asyncapi.document import describe
 from daybook_api.asyncapi.examples import EXAMPLES
-from daybook_api.nats_verbs import VERBS
+from daybook_api.over_nats.verbs import VERBS
 from daybook_local.nats import EmbeddedNats
 from daybook_local.postgres import EmbeddedPostgres
 

@@ -19,7 +19,7 @@ from daybook.log.envelope import Recorded
 from daybook.log.postgres import Log
 
 from . import sessions
-from .in_process import vouched_for
+from .over_nats.in_process import vouched_for
 from .problems import Problem
 from .requests import HttpRequest
 

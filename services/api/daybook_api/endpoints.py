@@ -6,8 +6,9 @@ from typing import Any, Final, Literal, NamedTuple
 from daybook.domain.status import Status
 from daybook.stored_output import TYPES
 
-from .feed_cursor import PATTERN as FEED_CURSOR
-from .feed_facts import GROUPS, NAMES
+from .feed.cursor import PATTERN as FEED_CURSOR
+from .feed.facts import GROUPS, NAMES
+from .feed.schemas import FeedList
 from .schedule_schemas import (
     BackfillRequest,
     BackfillView,
@@ -30,7 +31,6 @@ from .schemas import (
     BatchOutcomes,
     CancelRequest,
     EventList,
-    FeedList,
     Health,
     LogList,
     OutputList,
@@ -42,7 +42,7 @@ from .schemas import (
     TaskView,
 )
 from .sessions import LoginRequest, SessionView
-from .told import FACT_NAMES
+from .watching.told import FACT_NAMES
 from .webhook_schemas import CreateWebhookRequest, SecretView, WebhookList, WebhookView
 
 JSON: Final = "application/json"

@@ -25,16 +25,16 @@ from daybook.webhook_deliveries import WebhookDeliveries
 
 from .auth import Access
 from .catalogue import Catalogue
-from .channels import Channels
-from .feed import Feed
-from .hub import Hub
-from .looking import Looks
+from .feed.tail import Feed
 from .out_of_turn import OutOfTurn
 from .problems import of_refusal
 from .schedules import Schedules
 from .schemas import ErrorView, TaskView
 from .submission import Submission, open_payload
 from .views import attempts_of, cancellation_of, error_without_report, task_view
+from .watching.channels import Channels
+from .watching.hub import Hub
+from .watching.looking import Looks
 from .webhooks import Webhooks
 
 Permission: TypeAlias = Callable[[list[Recorded], Task], Refusal | None]

@@ -12,8 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from daybook import settings, telemetry
 from daybook.lifecycle import settle_memory
 
-from . import sse
 from .auth import is_loopback
+from .watching import sse
 from .wiring import Api
 
 log = structlog.get_logger()

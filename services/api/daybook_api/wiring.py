@@ -25,12 +25,12 @@ from . import documents, problems, web
 from .asyncapi.document import asyncapi
 from .auth import Access
 from .catalogue import Catalogue
-from .feed import Feed
+from .feed.tail import Feed
 from .gateway import Gateway
-from .hub import Hub
-from .nats_gateway import NatsGateway
+from .over_nats.gateway import NatsGateway
 from .routes import apps, health, history, output, schedules, session, submit, tasks, webhooks
 from .routes import feed as feed_routes
+from .watching.hub import Hub
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from litestar import Litestar
 from daybook.bus import subjects
 
 from ..endpoints import ENDPOINTS, JSON, RESPONSE_HEADERS, Endpoint, Parameter
-from ..nats_verbs import HEADERS, Verb, verbs_of
+from ..over_nats.verbs import HEADERS, Verb, verbs_of
 from ..problems import MEDIA_TYPE, ProblemDetails
 from .parts import NAMESPACE, OWNER, Part, channel, object_of, operation, ref
 

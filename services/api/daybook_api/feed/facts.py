@@ -20,7 +20,8 @@ from daybook.log.envelope import Cursor, Page, Recorded, Unreadable
 from daybook.log.postgres import Log
 from daybook.relay import verb_of
 
-from . import feed_cursor, sse
+from ..watching import sse
+from . import cursor as feed_cursor
 from .schemas import FeedEventView
 
 _REMEMBERED: Final = 50_000

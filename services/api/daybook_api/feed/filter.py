@@ -10,9 +10,9 @@ from daybook import ids
 from daybook.access import Principal
 from daybook.domain.events import BUILT_IN
 
-from . import lists
-from .feed_facts import GROUPS, NAMES, Fact
-from .requests import refused
+from .. import lists
+from ..requests import refused
+from .facts import GROUPS, NAMES, Fact
 
 PARAMETERS: Final = frozenset({"app", "owner", "task", "schedule", "types"})
 

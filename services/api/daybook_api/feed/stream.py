@@ -20,10 +20,11 @@ from daybook.access import Principal
 from daybook.log.connections import LOST
 from daybook.log.envelope import Cursor, Position, covers, joined
 
-from . import feed_cursor, sse
-from .feed import Feed, Listener
-from .feed_facts import Fact
-from .feed_filter import Wanted
+from ..watching import sse
+from . import cursor as feed_cursor
+from .facts import Fact
+from .filter import Wanted
+from .tail import Feed, Listener
 
 _LONGEST_SEARCH_SECONDS: Final = 2.0
 _ENCODE: Final = msgspec.json.Encoder().encode

@@ -22,9 +22,9 @@ from daybook.log.envelope import Cursor, Page, Recorded, covers, joined
 from daybook.log.postgres import Log, read_page
 from daybook.log.reader import PAGE, LogReader
 
-from .feed_facts import Fact, Facts, Stretch, split
-from .feed_filter import Wanted
-from .hub import Hub
+from ..watching.hub import Hub
+from .facts import Fact, Facts, Stretch, split
+from .filter import Wanted
 
 _NO_STREAM: Final = UUID(int=0)
 """Nothing is ever told of it; who asks the hub for it is told only when the hub closes."""

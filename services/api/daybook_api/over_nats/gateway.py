@@ -23,10 +23,10 @@ from nats.aio.msg import Msg
 from daybook.access import Principal
 from daybook.bus import subjects
 
+from ..problems import MEDIA_TYPE, Problem, ProblemDetails, new_request_id, of_exception, tell
 from .in_process import Answered, carry_out
-from .nats_service import Counted, VerbService
-from .nats_verbs import as_http, verbs_of
-from .problems import MEDIA_TYPE, Problem, ProblemDetails, new_request_id, of_exception, tell
+from .service import Counted, VerbService
+from .verbs import as_http, verbs_of
 
 _MOST_AT_ONCE: Final = 1024
 _MOST_OF_ONE_OWNER: Final = 256

@@ -12,7 +12,7 @@ from litestar.types import HTTPReceiveMessage, HTTPScope, Message
 
 from daybook.access import Principal
 
-from .requests import HttpRequest
+from ..requests import HttpRequest
 
 _VOUCHED: Final = "daybook.principal"
 

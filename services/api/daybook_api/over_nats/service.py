@@ -22,7 +22,7 @@ from nats.micro.service import EndpointInfo, EndpointStats, Service, ServiceConf
 
 from daybook.bus import subjects
 
-from .nats_verbs import Verb
+from .verbs import Verb
 
 _NAME: Final = "daybook"
 _DESCRIPTION: Final = "Hand work to any app, get on with your day: the same requests, answers and problems as over HTTP."

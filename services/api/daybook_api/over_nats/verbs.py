@@ -14,11 +14,11 @@ import msgspec
 from litestar import Litestar
 from litestar.routes import HTTPRoute
 
-from . import bodies
-from .endpoints import ENDPOINTS, JSON
+from .. import bodies
+from ..endpoints import ENDPOINTS, JSON
+from ..problems import Problem, Spot
+from ..requests import refused
 from .in_process import Asked
-from .problems import Problem, Spot
-from .requests import refused
 
 VERBS: Final = {
     "tasks.submit": "submitTask",

@@ -11,13 +11,14 @@ from litestar.di import NamedDependency
 from daybook.access import Principal
 from daybook.log.envelope import START, Cursor
 
-from .. import feed_cursor, sse
-from ..feed import Feed
-from ..feed_filter import PARAMETERS, wanted_of
-from ..feed_stream import FeedStream
+from ..feed import cursor as feed_cursor
+from ..feed.filter import PARAMETERS, wanted_of
+from ..feed.stream import FeedStream
+from ..feed.tail import Feed
 from ..gateway import Gateway, answer
 from ..problems import Problem
 from ..requests import HttpRequest, accepts, preferred_wait, query, refused
+from ..watching import sse
 
 _MOST: Final = 1000
 _USUAL: Final = 100

@@ -16,8 +16,8 @@ from daybook.stored_output import LEVELS, Place, Word, plain_text
 from ..endpoints import JSON, LINES, TEXT
 from ..gateway import Gateway, answer
 from ..requests import HttpRequest, accepts, query, refused
-from ..said import Said
 from ..schemas import LogLine, LogList
+from ..watching.said import Said
 
 _LOGS: Final = frozenset({"attempt", "tail", "after", "level"})
 _OUTPUT: Final = frozenset({"attempt", "from"})

@@ -21,9 +21,9 @@ from ..gateway import Found, Gateway, answer, written
 from ..problems import Problem, Spot, not_a_result, of_refusal
 from ..requests import HttpRequest, accepts, if_match, media_type, preferred_wait, query
 from ..schemas import CancelRequest, EventList, RescheduleRequest, RetryTaskRequest
-from ..stream import TaskStream, is_wanted, wanted_of
 from ..submission import run_time
 from ..views import event_view
+from ..watching.stream import TaskStream, is_wanted, wanted_of
 
 _JSON: Final = "application/json"
 _TYPES: Final = frozenset({"types"})

@@ -21,10 +21,10 @@ from daybook.log.connections import Pool
 from daybook.log.envelope import Recorded
 from daybook.relay import verb_of
 
+from ..views import event_view
 from .looking import Looks
 from .memory import Memory
 from .stores import Stores
-from .views import event_view
 from .words import Words
 
 ENDINGS: Final = (TaskSucceeded, TaskFailed, TaskLost, TaskReleased, TaskCancelled)

@@ -13,7 +13,7 @@ from daybook.bus import subjects
 from daybook.domain.status import TERMINAL
 from daybook.stored_output import Place, Word, end_of, read, read_back
 
-from .gateway import Found, Gateway
+from ..gateway import Found, Gateway
 from .live import recall
 
 _MARGIN: Final = timedelta(seconds=10)

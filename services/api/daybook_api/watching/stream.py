@@ -27,11 +27,11 @@ from daybook.log.envelope import Recorded
 from daybook.log.postgres import events_of
 from daybook.stored_output import TYPES
 
+from ..gateway import Found, Gateway
+from ..problems import of_refusal
+from ..requests import refused
 from . import sse
 from .channel import Channel, Fact
-from .gateway import Found, Gateway
-from .problems import of_refusal
-from .requests import refused
 from .standing import standing
 from .told import FACT_NAMES, Seen, Telling, Wanted
 
