@@ -2,12 +2,14 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
 from tests.api.apps import Gate
 from tests.services import Services
 
+from daybook.log.envelope import Recorded
 from daybook.testing import eventually
 
 LINES = {"Content-Type": "application/x-ndjson"}
@@ -47,6 +49,22 @@ async def test_every_item_has_its_outcome_in_the_order_of_the_request(client: ht
         if "problem" not in item:
             assert item["status"] == "scheduled"
             assert listed[item["task_id"]]["labels"] == {"n": str(number)}
+
+
+async def test_an_app_that_nobody_knows_is_looked_for_once(services: Services, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, asked = services.api.gateway.log, list[UUID]()
+    load = log.load
+
+    async def counted_load(stream: UUID) -> list[Recorded]:
+        asked.append(stream)
+        return await load(stream)
+
+    await client.get("/v1/apps")  # the token is known by then
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "load", counted_load)
+        answer = await client.post("/v1/tasks/batch", json=[{"app": "nothing.here"}] * 50)
+    assert [item["problem"]["code"] for item in answer.json()["items"]] == ["unknown-app"] * 50
+    assert len(asked) == 1
 
 
 async def test_a_batch_runs(client: httpx2.AsyncClient) -> None:

@@ -10,6 +10,7 @@ import httpx2
 import nats.errors
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 from nats.aio.client import Client as Connection
 from tests.api.apps import app
 from tests.api.on_nats import Asker, Reply, connected
@@ -77,6 +78,14 @@ async def test_it_is_found_by_those_who_look_for_services(settings: Settings, na
         assert {each["queue_group"] for each in info["endpoints"]} == {"daybook-api"}
         assert (await told(connection, "$SRV.PING"))["id"] == info["id"]
         assert (await told(connection, f"$SRV.STATS.daybook.{info['id']}"))["started"]
+
+
+async def test_where_requests_are_not_wanted_nobody_answers(settings: Settings, nats_server: EmbeddedNats) -> None:
+    async with serving_api(replace(settings, nats_requests=False)) as closed, connected(nats_server.url) as connection:
+        await closed.api.gateway.bus.connected()
+        for subject in (Asker(connection, "ann").subject("apps.list"), "$SRV.PING"):
+            with pytest.raises(nats.errors.NoRespondersError):
+                await connection.request(subject, b"", timeout=5)
 
 
 async def test_it_counts_what_it_did_and_tells_nobody_what_was_asked(settings: Settings, nats_server: EmbeddedNats) -> None:

@@ -19,7 +19,7 @@ from daybook.log.sql import statements
 SQL = statements("daybook.log")
 SECRET = "what the link's owner alone knows"
 DIGEST = sha256(b"what the browser alone knows").digest()
-LINK = TokenIssued(owner="Zoë", scopes=("read",), label="a link", expires_at=clock.after(900), use="login")
+LINK = TokenIssued(owner="Zoë", scopes=("read",), label="a link", expires_at=clock.after(86_400), use="login")
 MONTH = timedelta(days=30)
 
 

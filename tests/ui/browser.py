@@ -43,8 +43,8 @@ def install() -> None:
     """Try what there is. What went wrong is on the terminal, and whether it helped is seen by looking for a browser again."""
     if os.geteuid() == 0 and "ID=debian" in _release():
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium"]):
-            if subprocess.run(command, env=quiet, stdout=subprocess.DEVNULL, check=False).returncode:
+        for what in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+            if subprocess.run(["apt-get", "-q", "-o", "Acquire::Retries=3", *what], env=quiet, stdout=subprocess.DEVNULL, check=False).returncode:
                 break
         else:
             return

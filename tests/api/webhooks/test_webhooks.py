@@ -1,67 +1,17 @@
-"""Webhooks: who is told of which end, in which words, signed with what; what is refused; and the record of it.
-
-The receiver is a socket that answers as a test says; everything else is what runs in production.
-"""
+"""Webhooks: who is told of which end, in which words, signed with what; how many there may be; and the record of it."""
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-import pytest_asyncio
 from standardwebhooks import WebhookVerificationError
-from tests.api.apps import Gate, app
+from tests.api.apps import Gate
 from tests.api.asking import WAIT, until
 from tests.api.asking import submit as submitted
-from tests.services import Services, fresh_database, running_services
-from tests.webhook_receiver import BROKEN, GONE, MOVED, SILENT, Receiver, receiving
-
-from daybook.domain.events import Policy
-from daybook.settings import Settings
-from daybook.testing import eventually
-from daybook_local.nats import EmbeddedNats
-from daybook_local.postgres import EmbeddedPostgres
-
-_numbers = itertools.count(1)
-QUICK = Policy(max_attempts=4, timeout_seconds=15.0, backoff_seconds=0.02, backoff_factor=1.0, backoff_max_seconds=0.02)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def services(postgres: EmbeddedPostgres, template_database: str, session_folder: Path) -> AsyncIterator[Services]:
-    """An API, a scheduler and a runner that may send messages to this machine, and tries again at once."""
-    nats = EmbeddedNats(session_folder / "nats-of-the-webhooks")
-    nats.start()
-    try:
-        async with fresh_database(postgres, template_database) as url:
-            settings = Settings(database_url=url, nats_url=nats.url, http_allow="127.0.0.1/32")
-            async with running_services(settings, app) as running:
-                running.api.gateway.deliveries.policy = QUICK
-                yield running
-    finally:
-        nats.stop()
-
-
-@pytest.fixture
-def owner() -> str:
-    """Somebody new."""
-    return f"hooked-{next(_numbers)}"
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def client(services: Services, owner: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """Their client."""
-    async with services.client(await services.token(owner)) as connected:
-        yield connected
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def receiver() -> AsyncIterator[Receiver]:
-    """Somebody who wants to hear."""
-    async with receiving() as opened:
-        yield opened
+from tests.api.webhooks.hooking import delivered, deliveries, made, own_secret, secret_of
+from tests.services import Services
+from tests.webhook_receiver import BROKEN, Receiver
 
 
 async def test_the_end_of_a_task_is_told_to_whom_it_names_in_signed_words(client: httpx2.AsyncClient, receiver: Receiver, owner: str) -> None:
@@ -218,9 +168,9 @@ async def test_only_an_admin_hears_of_everybodys_ends(services: Services, client
         assert (await admin.delete(f"/v1/webhooks/{webhook['id']}")).status_code == 204
 
 
-async def test_somebody_elses_webhook_is_one_that_does_not_exist(services: Services, client: httpx2.AsyncClient) -> None:
+async def test_somebody_elses_webhook_is_one_that_does_not_exist(services: Services, client: httpx2.AsyncClient, owner: str) -> None:
     webhook = await made(client, url="https://example.net/hook")
-    async with services.client(await services.token(f"other-{next(_numbers)}")) as other, services.client(None) as nobody:
+    async with services.client(await services.token(f"not-{owner}")) as other, services.client(None) as nobody:
         for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/secret"), ("GET", "/deliveries"), ("POST", "/test")):
             assert (await other.request(method, f"/v1/webhooks/{webhook['id']}{path}")).status_code == 404, path
             assert (await nobody.request(method, f"/v1/webhooks/{webhook['id']}{path}")).status_code == 401, path
@@ -270,97 +220,6 @@ async def test_nobody_can_submit_a_delivery(client: httpx2.AsyncClient, receiver
     delivery = await delivered(client, await submitted(client, "t.echo", on_finish={"url": receiver.url}))
     again = await client.post(delivery["links"]["rerun"], json={"input": {"url": receiver.url, "body": {"type": "forged"}}})
     assert again.json()["code"] == "unknown-app"
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "ftp://example.net/",
-        "//example.net/",
-        "https:///path",
-        "https://user@example.net/",
-        "https://user:pass@example.net/",
-        "https://exämple.net/",
-        "https://example.net/a b",
-        "https://example.net:99999/",
-        "https://example.net\\@127.0.0.1/",
-        "https://example.net/\r\nhost: other",
-        "https://[::1/",
-        "",
-        f"https://example.net/{'x' * 2048}",
-    ],
-)
-async def test_a_url_that_is_none_is_refused_before_anything_is_written(services: Services, client: httpx2.AsyncClient, url: str) -> None:
-    before = await services.events("default")
-    for path, body, pointer in (
-        ("/v1/webhooks", {"url": url}, "/url"),
-        ("/v1/tasks", {"app": "t.echo", "on_finish": {"url": url}}, "/on_finish/url"),
-        ("/v1/tasks", {"app": "t.echo", "cron": "@daily", "on_finish": {"url": url}}, "/on_finish/url"),
-    ):
-        answer = await client.post(path, json=body)
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid-body"), answer.text
-        assert answer.json()["errors"][0]["pointer"] == pointer
-    assert await services.events("default") == before
-
-
-@pytest.mark.parametrize("host", ["10.0.0.1", "169.254.169.254", "[::1]", "[::ffff:169.254.169.254]", "2130706434", "0x0a000001", "100.64.0.1"])
-async def test_addresses_inside_are_not_called(client: httpx2.AsyncClient, host: str) -> None:
-    """The table of spellings is the guard's, and tested there. This shows that deliveries go through it."""
-    task = await submitted(client, "t.echo", on_finish={"url": f"http://{host}:1/"})
-    delivery = await delivered(client, task, "error")
-    assert delivery["error"]["type"] == "AddressRefused"
-    assert len(delivery["attempts"]) == 1
-
-
-async def test_a_redirect_is_not_followed(client: httpx2.AsyncClient, receiver: Receiver) -> None:
-    async with receiving() as elsewhere:
-        receiver.will_answer(*[MOVED.replace(b"{url}", elsewhere.url.encode())] * 4)
-        task = await submitted(client, "t.echo", on_finish={"url": receiver.url})
-        delivery = await delivered(client, task, "error")
-        assert "redirects are not followed" in delivery["error"]["message"]
-        assert elsewhere.received == []
-
-
-async def test_a_receiver_that_is_gone_is_told_no_more(client: httpx2.AsyncClient, receiver: Receiver) -> None:
-    receiver.will_answer(GONE)
-    delivery = await delivered(client, await submitted(client, "t.echo", on_finish={"url": receiver.url}), "error")
-    assert (delivery["error"]["type"], len(delivery["attempts"])) == ("Gone", 1)
-
-
-async def test_a_receiver_that_talks_without_end_is_not_listened_to(client: httpx2.AsyncClient, receiver: Receiver) -> None:
-    receiver.will_answer(itertools.chain([b"HTTP/1.1 200 OK\r\n\r\n"], itertools.repeat(b"words " * 4096)))
-    task = await submitted(client, "t.echo", on_finish={"url": receiver.url})
-    delivery = await delivered(client, task)
-    async with asyncio.timeout(10):
-        await receiver.left.wait()
-    assert len((await client.get(delivery["links"]["result"])).content) < 5000
-
-
-async def test_a_receiver_that_does_not_answer_is_asked_again(services: Services, client: httpx2.AsyncClient, receiver: Receiver) -> None:
-    deliveries_of_api = services.api.gateway.deliveries
-    deliveries_of_api.policy = Policy(max_attempts=2, timeout_seconds=0.2, backoff_seconds=0.01)
-    try:
-        receiver.will_answer(SILENT)
-        task = await submitted(client, "t.echo", on_finish={"url": receiver.url})
-        delivery = await delivered(client, task)
-    finally:
-        deliveries_of_api.policy = QUICK
-    assert [attempt["error_type"] for attempt in delivery["attempts"]] == ["Timeout", None]
-
-
-async def test_a_delivery_that_failed_for_good_can_be_made_by_hand(client: httpx2.AsyncClient, receiver: Receiver) -> None:
-    receiver.will_answer(*[BROKEN] * 4)
-    delivery = await delivered(client, await submitted(client, "t.echo", on_finish={"url": receiver.url}), "error")
-    assert (await client.post(delivery["links"]["retry"])).status_code == 200
-    done = await until(client, delivery, "success")
-    assert len(done["attempts"]) == 5
-    assert {received.headers["webhook-id"] for received in receiver.received} == {delivery["id"]}
-
-
-async def test_labels_too_large_for_the_log_are_told_all_the_same(client: httpx2.AsyncClient, receiver: Receiver) -> None:
-    labels = {f"{number:0128d}": "ü" * 256 for number in range(32)}
-    await submitted(client, "t.echo", labels=labels, on_finish={"url": receiver.url})
-    assert (await receiver.next()).opened(await own_secret(client))["data"]["labels"] == labels
 
 
 async def test_a_key_makes_one_webhook(client: httpx2.AsyncClient) -> None:
@@ -420,48 +279,3 @@ async def test_a_webhook_made_while_a_task_runs_hears_of_its_end(client: httpx2.
     webhook = await made(client, url=receiver.url)
     gate.opened.set()
     assert (await receiver.next()).opened(await secret_of(client, webhook))["data"]["id"] == task["id"]
-
-
-async def made(client: httpx2.AsyncClient, **wish: Any) -> dict[str, Any]:
-    """A webhook."""
-    answer = await client.post("/v1/webhooks", json=wish)
-    assert answer.status_code == 201, answer.text
-    assert answer.headers["location"] == f"/v1/webhooks/{answer.json()['id']}"
-    webhook: dict[str, Any] = answer.json()
-    return webhook
-
-
-async def own_secret(client: httpx2.AsyncClient) -> str:
-    """What messages to `on_finish` are signed with."""
-    secret: str = (await client.get("/v1/webhooks/secret")).json()["secret"]
-    return secret
-
-
-async def secret_of(client: httpx2.AsyncClient, webhook: dict[str, Any]) -> str:
-    """What a webhook's messages are signed with."""
-    secret: str = (await client.get(f"/v1/webhooks/{webhook['id']}/secret")).json()["secret"]
-    return secret
-
-
-async def deliveries(client: httpx2.AsyncClient, task: dict[str, Any], least: int = 0) -> list[dict[str, Any]]:
-    """The deliveries of a task's ends, once there are so many."""
-
-    async def listed() -> Any:
-        items = (await client.get(f"/v1/tasks/{task['id']}/deliveries")).json()["items"]
-        return (items,) if len(items) >= least else None
-
-    found: tuple[list[dict[str, Any]]] = await eventually(listed, 15)
-    return found[0]
-
-
-async def delivered(client: httpx2.AsyncClient, task: dict[str, Any], status: str = "success") -> dict[str, Any]:
-    """The one delivery of a task's end, once it has this status."""
-
-    async def one() -> Any:
-        found = await deliveries(client, task)
-        assert len(found) < 2
-        return found and found[0]["status"] == status and found[0]
-
-    found: dict[str, Any] = await eventually(one, 15)
-    whole: dict[str, Any] = (await client.get(f"/v1/tasks/{found['id']}")).json()
-    return whole
