@@ -79,6 +79,7 @@ _MEANINGS: Final = {
     "queues": "The queues that a runner serves, joined by commas; the other services make the doorbells of these",
     "http_allow": "Networks that apps may call although they are not public, joined by commas: `10.1.0.0/16,192.168.7.4`",
     "nats_allow": "Subjects that apps may send requests to, joined by commas: `greet.*,orders.>`; never Daybook's own, nor NATS's",
+    "nats_requests": "Whether the API answers requests over NATS, which carry no token: what a user of NATS may publish to says who they are",
     "webhooks": "Whether a runner sends webhooks' messages",
     "webhook_queue": "The queue in which webhooks' messages wait; runners of that queue send them",
     "blobs": "Where inputs and results above 8 KiB lie: empty for Postgres, or `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`; more of \

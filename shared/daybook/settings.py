@@ -30,6 +30,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queues: str = "default"
     http_allow: str = ""
     nats_allow: str = ""
+    nats_requests: bool = True
     webhooks: bool = True
     webhook_queue: str = "default"
     blobs: str = ""

@@ -42,7 +42,6 @@ class Api:
         self.gateway = gateway
         self.app = make_app(gateway)
         self.nats = NatsGateway(self.app)
-        gateway.bus.on_connection(self.nats.serve)
         self._reader = reader
         self._duties = duties
 
@@ -83,6 +82,8 @@ class Api:
         duties.add("projector", projector.run)
         duties.add("webhooks", told.run)
         api = cls(gateway, reader, duties)
+        if settings.nats_requests:
+            bus.on_connection(api.nats.serve)
         duties.start()
         return api
 

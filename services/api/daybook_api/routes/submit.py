@@ -184,6 +184,7 @@ class _Batch:
         self._now = clock.now()
         self._request_id = new_request_id()
         self._lost: Exception | None = None
+        self._unknown: dict[str, Problem] = {}
         self._told: set[str] = set()
         self._furthest: dict[int, int] = {}
 
@@ -194,9 +195,17 @@ class _Batch:
         if len(item) > _BODY_BYTES:
             return Problem("too-large")
         submission = self._gateway.submission
+        app = ""
         try:
             decoded = bodies.decode(_ITEM, item)
-            return await submission.begin(await submission.prepare(decoded, item, self._who, self._now, key=decoded.idempotency_key))
+            app, key = decoded.app, decoded.idempotency_key
+            if key is None and app in self._unknown:
+                return self._unknown[app]  # or ten thousand items would ask for it one after the other
+            return await submission.begin(await submission.prepare(decoded, item, self._who, self._now, key=key))
+        except Problem as problem:
+            if problem.code == "unknown-app":
+                self._unknown[app] = problem
+            return problem
         except (BlobsUnavailable, *LOST) as error:
             # The other items would wait for the same store, one after the other.
             self._lost = error
