@@ -25,7 +25,7 @@ from .domain.events import AppPublished, Event, TaskCancelRequested, TaskEvent, 
 from .domain.schedule_events import ScheduleCreated
 from .domain.status import status_after
 from .log.connections import Connection
-from .log.envelope import Recorded, Unreadable
+from .log.envelope import Recorded
 from .log.postgres import Log
 
 _ADDRESSES: Final = 50_000
@@ -107,7 +107,7 @@ class Relay:
         if isinstance(event, TaskEvent):
             kind, verb = kind_of(event), verb_of(event)
         else:
-            kind = _kind(recorded)
+            kind = recorded.kind
             verb = kind.split(".")[1]
         fact_id = ids.spell("evt", recorded.id)
         headers = (
@@ -128,7 +128,7 @@ class Relay:
                 known[recorded.stream] = address
             elif recorded.stream in known:
                 known.move_to_end(recorded.stream)
-            elif _kind(recorded).startswith(_ADDRESSED):  # those of a newer release too
+            elif recorded.kind.startswith(_ADDRESSED):  # those of a newer release too
                 missing.add(recorded.stream)
         if missing:
             for stream, first in (await self._log.load_first(list(missing))).items():
@@ -162,11 +162,5 @@ def _other_address(recorded: Recorded) -> _Address:
     if isinstance(event, AppPublished):
         app, public_id = event.app, ids.spell("app", recorded.stream)
     else:
-        app, public_id = _kind(recorded).split(".")[0], ids.spell("tok", recorded.stream)
+        app, public_id = recorded.kind.split(".")[0], ids.spell("tok", recorded.stream)
     return _address(recorded.namespace, "system", app, public_id)
-
-
-def _kind(recorded: Recorded) -> str:
-    if isinstance(recorded.event, Unreadable):
-        return recorded.event.kind
-    return kind_of(recorded.event)

@@ -35,19 +35,19 @@ async def running(client: httpx2.AsyncClient, gate: Gate) -> str:
 @contextmanager
 def counted_loads(services: Services) -> Iterator[list[UUID]]:
     """Which streams were loaded from the log meanwhile."""
-    log = services.api.gateway.log
+    looks = services.api.gateway.load
     loaded: list[UUID] = []
-    load = log.load
+    ask = looks._ask
 
     async def counting(stream: UUID) -> list[Recorded]:
         loaded.append(stream)
-        return await load(stream)
+        return await ask(stream)
 
-    log.load = counting  # type: ignore[method-assign]
+    looks._ask = counting
     try:
         yield loaded
     finally:
-        del log.load
+        looks._ask = ask
 
 
 def _watchers(services: Services, task_id: str) -> int:

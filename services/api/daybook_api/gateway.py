@@ -66,8 +66,8 @@ class Gateway:
         self.bus = bus
         self.hub = hub
         self.feed = feed
-        self.looks = Looks(log)
-        self.channels = Channels(log, bus, hub, self.looks)
+        self.load = Looks(log.load)
+        self.channels = Channels(log, bus, hub, self.load)
         self.catalogue = catalogue
         self.access = access
         self.submission = Submission(log, blobs, catalogue)
@@ -79,7 +79,7 @@ class Gateway:
     async def find(self, task_id: str, who: Principal) -> Found:
         """The task with this public id. Raises `not-found` for one that is not there, and for somebody else's."""
         stream = ids.parse("tsk", task_id)
-        recorded = [] if stream is None else await self.looks.load(stream)
+        recorded = [] if stream is None else await self.load(stream)
         task = fold(events_of(recorded)) if recorded and isinstance(recorded[0].event, TaskSubmitted) else None
         if stream is None or task is None or not may_see(who, recorded, task):
             raise of_refusal(NotFound())

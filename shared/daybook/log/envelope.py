@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from ..domain.events import Event
+from ..domain.events import Event, kind_of
 
 LANES: Final = 64
 
@@ -79,6 +79,11 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     event: Event | Unreadable
     payload: bytes | None = None
+
+    @property
+    def kind(self) -> str:
+        """The stable name of the event's type, of one that cannot be read too."""
+        return self.event.kind if isinstance(self.event, Unreadable) else kind_of(self.event)
 
 
 class Page(NamedTuple):

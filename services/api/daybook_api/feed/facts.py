@@ -13,14 +13,15 @@ from uuid import UUID
 import msgspec
 
 from daybook import ids
-from daybook.domain.events import AppPublished, TaskCancelRequested, TaskEvent, TaskSubmitted, kind_of
+from daybook.domain.events import AppPublished, TaskEvent, TaskSubmitted, kind_of
 from daybook.domain.schedule_events import SCHEDULE_EVENTS, ScheduleCreated
-from daybook.domain.status import Status, status_after
+from daybook.domain.status import status_after
 from daybook.log.envelope import Cursor, Page, Recorded, Unreadable
 from daybook.log.postgres import Log
 from daybook.relay import verb_of
 
 from ..watching import sse
+from ..watching.told import FACT_NAMES
 from . import cursor as feed_cursor
 from .schemas import FeedEventView
 
@@ -36,12 +37,7 @@ def _name(kind: str) -> str:
     return kind.rpartition(".v")[0]
 
 
-NAMES: Final = frozenset(
-    {f"task.{status}" for status in Status}
-    | {f"task.{_name(kind_of(TaskCancelRequested)).partition('.')[2]}"}
-    | {_name(kind_of(event)) for event in SCHEDULE_EVENTS}
-    | {_name(kind_of(AppPublished))}
-)
+NAMES: Final = frozenset(FACT_NAMES | {_name(kind_of(event)) for event in SCHEDULE_EVENTS} | {_name(kind_of(AppPublished))})
 """What the events of the feed are called."""
 GROUPS: Final = frozenset({*_GROUPS.values(), "app"})
 """What stands for all names that begin so; `slot` for `slots.skipped` too."""
@@ -101,7 +97,7 @@ class Fact:
             view = FeedEventView(
                 id=ids.spell("evt", recorded.id),
                 event=self.name,
-                kind=_kind(recorded),
+                kind=recorded.kind,
                 subject=self.subject,
                 version=recorded.version,
                 at=recorded.at,
@@ -147,7 +143,7 @@ class Facts:
         missing = set()
         for recorded in events:
             stream = recorded.stream
-            if stream in found or not _kind(recorded).startswith(_PREFIXES):
+            if stream in found or not recorded.kind.startswith(_PREFIXES):
                 continue
             if recorded.version == 1:
                 found[stream] = _known(recorded)
@@ -194,7 +190,7 @@ def _fact(recorded: Recorded, streams: dict[UUID, Known | None], positions: Sequ
     event = recorded.event
     if isinstance(event, AppPublished):
         return Fact(recorded, tuple(positions), "app.published", "app", None, event.app, "", ids.spell("app", recorded.stream))
-    kind = _kind(recorded)
+    kind = recorded.kind
     group = _GROUPS.get(kind.partition(".")[0])
     known = None if group is None else streams.get(recorded.stream)
     if group is None or known is None:
@@ -203,10 +199,6 @@ def _fact(recorded: Recorded, streams: dict[UUID, Known | None], positions: Sequ
     name = f"task.{verb_of(event)}" if isinstance(event, TaskEvent) else _name(kind)
     subject = ids.spell("tsk" if group == "task" else "sch", recorded.stream)
     return Fact(recorded, tuple(positions), name, group, known.owner, known.app, known.schedule, subject)
-
-
-def _kind(recorded: Recorded) -> str:
-    return recorded.event.kind if isinstance(recorded.event, Unreadable) else kind_of(recorded.event)
 
 
 def _said(recorded: Recorded) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from daybook.log.postgres import Log, read_page
 from daybook.log.reader import PAGE, LogReader
 
 from ..watching.hub import Hub
+from ..watching.looking import Looks
 from .facts import Fact, Facts, Stretch, split
 from .filter import Wanted
 
@@ -104,7 +105,7 @@ class Feed:
         self._recent_facts = 0
         self._older: list[Stretch] = []
         self._room = asyncio.Semaphore(_READ_AT_ONCE)
-        self._asking: asyncio.Future[Cursor] | None = None
+        self._head = Looks[None, Cursor](lambda _: log.head())
 
     @property
     def tail(self) -> Cursor:
@@ -113,11 +114,8 @@ class Feed:
         return self._tail
 
     async def head(self) -> Cursor:
-        """The end of the log; who asks at the same time asks once. Raises the connection's error when the database is away."""
-        if self._asking is None:
-            self._asking = asyncio.ensure_future(self._log.head())
-            self._asking.add_done_callback(self._answered)
-        return await asyncio.shield(self._asking)
+        """The end of the log. Raises the connection's error when the database is away."""
+        return await self._head(None)
 
     async def has(self, cursor: Cursor) -> bool:
         """Whether the log has come as far as this cursor. What a lane ended with may have been archived since, so only the
@@ -249,6 +247,3 @@ class Feed:
         self._recent, self._recent_facts = [], 0
         self._older = []
         self._facts = Facts(self._log)
-
-    def _answered(self, _: "asyncio.Future[Cursor]") -> None:
-        self._asking = None

@@ -22,7 +22,6 @@ from daybook.log.envelope import Recorded
 from daybook.relay import verb_of
 
 from ..views import event_view
-from .looking import Looks
 from .memory import Memory
 from .stores import Stores
 from .words import Words
@@ -47,6 +46,9 @@ class Snapshot(NamedTuple):
     version: int
     tail: bytes
 
+
+Load = Callable[[UUID], Awaitable[list[Recorded]]]
+"""All events of a stream, with payloads, in order; empty when there is no such stream."""
 
 Picture = Callable[[list[Recorded]], Awaitable[bytes]]
 """Makes the data of a snapshot from a task's events with their payloads."""
@@ -76,7 +78,7 @@ class Fact:
 class Channel:
     """What all who watch one task share. Made by `channels`."""
 
-    def __init__(self, stream: UUID, looks: Looks, sources: Sources) -> None:
+    def __init__(self, stream: UUID, load: Load, sources: Sources) -> None:
         self.stream = stream
         self.users = 0
         self.stirred = asyncio.Event()
@@ -85,7 +87,7 @@ class Channel:
         """Whether this process is about to stop."""
         self.facts: list[Fact] = []
         self.words: Words | None = None
-        self._looks = looks
+        self._load = load
         self._sources = sources
         self._early: list[Recorded] = []
         self._snapshot: Snapshot | None = None
@@ -118,7 +120,7 @@ class Channel:
 
     async def look(self) -> list[Recorded]:
         """Learn what the log holds now: the task's events with their payloads."""
-        recorded = await self._looks.load(self.stream)
+        recorded = await self._load(self.stream)
         self._learn(recorded)
         self._recorded = recorded
         return recorded

@@ -16,9 +16,8 @@ from daybook.domain.status import TERMINAL
 from daybook.log.postgres import Log
 
 from . import live
-from .channel import Channel, Sources
+from .channel import Channel, Load, Sources
 from .hub import Hub
-from .looking import Looks
 from .memory import Memory
 from .words import Words
 
@@ -30,11 +29,11 @@ _LINGER_SECONDS: Final = 0.1
 class Channels:
     """Opens channels. Its duty is `run`."""
 
-    def __init__(self, log: Log, bus: Bus, hub: Hub, looks: Looks) -> None:
+    def __init__(self, log: Log, bus: Bus, hub: Hub, load: Load) -> None:
         self._log = log
         self._bus = bus
         self._hub = hub
-        self._looks = looks
+        self._load = load
         self._memory = Memory()
         self._open: dict[UUID, Channel] = {}
 
@@ -55,7 +54,7 @@ class Channels:
         """The channel of this task, loaded; without facts where there is no such task."""
         channel = self._open.get(stream)
         if channel is None:
-            channel = self._open[stream] = Channel(stream, self._looks, Sources(self._bus, self._log.pool, self._memory))
+            channel = self._open[stream] = Channel(stream, self._load, Sources(self._bus, self._log.pool, self._memory))
             self._memory.channels += 1
             self._hub.join(stream, channel)
         channel.users += 1

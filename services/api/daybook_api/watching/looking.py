@@ -1,4 +1,4 @@
-"""Reads one task from the log, once for all who ask in the same moment.
+"""Asks the log something once for all who want to know it in the same moment.
 
 Whoever asks is told what the log holds at a time after the question, never what somebody else was told before. So a
 thousand clients that one event has woken cost one query, and none of them sees less than the event that woke it. What
@@ -6,29 +6,30 @@ is given out is shared: nobody may change it.
 """
 
 import asyncio
-from uuid import UUID
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
 
-from daybook.log.envelope import Recorded
-from daybook.log.postgres import Log
+Question = TypeVar("Question", bound=Hashable)
+Answer = TypeVar("Answer")
 
 
-class Looks:
+class Looks(Generic[Question, Answer]):
     """Answers of the log, shared by those who asked for them together."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._asked: dict[UUID, asyncio.Task[list[Recorded]]] = {}
-        self._under_way: set[asyncio.Task[list[Recorded]]] = set()
+    def __init__(self, ask: Callable[[Question], Awaitable[Answer]]) -> None:
+        self._ask = ask
+        self._asked: dict[Question, asyncio.Task[Answer]] = {}
+        self._under_way: set[asyncio.Task[Answer]] = set()
 
-    async def load(self, stream: UUID) -> list[Recorded]:
-        """All events of a stream, with payloads, in order; empty when there is no such stream."""
-        looking = self._asked.get(stream)
+    async def __call__(self, question: Question) -> Answer:
+        """The answer. Raises what `ask` raises."""
+        looking = self._asked.get(question)
         if looking is None:
-            looking = self._asked[stream] = asyncio.create_task(self._load(stream))
+            looking = self._asked[question] = asyncio.create_task(self._look(question))
             self._under_way.add(looking)
             looking.add_done_callback(self._under_way.discard)
         return await asyncio.shield(looking)
 
-    async def _load(self, stream: UUID) -> list[Recorded]:
-        del self._asked[stream]  # who asks from here on may know of more than the query will find
-        return await self._log.load(stream)
+    async def _look(self, question: Question) -> Answer:
+        del self._asked[question]  # who asks from here on may know of more than the query will find
+        return await self._ask(question)
